@@ -1,0 +1,54 @@
+# The front door. "make help" lists what can be asked for.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+JOBS ?= 0
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build/html
+SPHINX := $(BIN)/python -m sphinx -c . -n -W --keep-going -j auto -d build/doctrees -D recipe_jobs=$(JOBS)
+
+ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
+$(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
+endif
+
+.PHONY: help html test transcripts inventories serve clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
+	  | column -t -s '|'
+	@echo
+	@echo 'Variables: PYTHON=python3.12 (makes the environment), JOBS=1 (recipes side by side; 0: all cores)'
+
+html: $(VENV)/made ## build the site into build/html, running the recipes that changed
+	@$(SPHINX) _doc $(BUILD)
+	@echo "Done: open $(BUILD)/index.html"
+
+test: $(VENV)/made ## run the tests; builds the site first
+	@$(BIN)/python -m pytest
+
+transcripts: $(VENV)/made ## record what the recipes print now, and show what changed
+	@$(SPHINX) -D record_transcripts=1 _doc $(BUILD)
+
+inventories: $(VENV)/made ## fetch the addresses of other documentation (needs the network)
+	@$(BIN)/python -m _ext.inventories
+
+serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
+	@$(BIN)/python -m sphinx_autobuild -c . --watch recipes --watch conf.py \
+	  --ignore '*/auto_recipes/*' --open-browser _doc $(BUILD)
+
+clean: ## remove the site and all that was generated, but not the environment
+	rm -rf build _doc/auto_recipes _doc/sg_execution_times.rst
+
+# The environment, made anew when its requirements change.
+$(VENV)/made: requirements.txt
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo 'There is no "$(PYTHON)": install Python 3.11 or later, or give make PYTHON=...' >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.DEFAULT:
+	@echo 'There is no target "$@". "make help" lists what there is.' >&2; exit 2

@@ -1,0 +1,202 @@
+"""Reuse a recipe's output only while nothing that it depends on has changed.
+
+Sphinx-Gallery runs an example again when the ``.md5`` file beside its copy does not
+fit the copy. That file knows the text alone, and is written before the page is. This
+extension keeps a second record, ``.key.json``, written when page, notebook and zip are
+all there, and removes the ``.md5`` file of every recipe whose record does not fit.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from sphinx.util import logging
+from sphinx_gallery.gen_rst import executable_script
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
+
+logger = logging.getLogger(__name__)
+
+#: What runs a recipe, besides what the recipe imports.
+RUNNERS = ("sphinx-gallery", "joblib")
+RUNNER_MODULES = ("isolation.py", "leaks.py", "warm.py")
+
+
+def must_run(target: Path, conf: dict) -> bool:
+    """Tell whether Sphinx-Gallery will execute a recipe in this build."""
+    return executable_script(target, conf) and not _stamp(target).exists()
+
+
+def mark(target: Path) -> None:
+    """Record what the finished output of a recipe depends on."""
+    _write(_key_file(target), json.dumps(_pending[target.name], indent=1))
+
+
+#: The ingredients of each recipe, computed once when the build starts.
+_pending: dict[str, dict] = {}
+
+
+def ingredients(source: Path, settings: str) -> dict[str, Any]:
+    """Return all that the output of a recipe depends on.
+
+    Parameters
+    ----------
+    source
+        The recipe.
+    settings
+        The settings of execution, in one string.
+    """
+    text = source.read_text("utf-8")
+    return {
+        "text": _digest(text),
+        "python": platform.python_version(),
+        "packages": _versions((*_imported(text), *RUNNERS)),
+        "settings": _digest(settings),
+        "runner": _runner_digest(),
+    }
+
+
+def _imported(text: str) -> set[str]:
+    """Return the distributions that a recipe imports; none where it cannot be parsed."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return set()
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module.partition(".")[0])
+    known = _distributions()
+    return {name for module in modules for name in known.get(module, ())}
+
+
+@functools.cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(metadata.packages_distributions())
+
+
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of distributions and of all that they require."""
+    found: dict[str, str] = {}
+    queue = list(names)
+    while queue:
+        name = re.sub(r"[-_.]+", "-", queue.pop()).lower()
+        if name in found:
+            continue
+        version, required = _requirements(name)
+        if version:
+            found[name] = version
+            queue += required
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def _requirements(name: str) -> tuple[str, list[str]]:
+    """Return the version of a distribution and what it requires on this machine."""
+    try:
+        distribution = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return "", []
+    required = []
+    for line in distribution.requires or ():
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            required.append(requirement.name)
+    return distribution.version, required
+
+
+@functools.cache
+def _runner_digest() -> str:
+    folder = Path(__file__).parent
+    return _digest("".join((folder / name).read_text("utf-8") for name in RUNNER_MODULES))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _stamp(target: Path) -> Path:
+    """Return the file by which Sphinx-Gallery knows that an example is current."""
+    return target.with_name(target.name + ".md5")
+
+
+def _key_file(target: Path) -> Path:
+    return target.with_suffix(".key.json")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is either whole or not there."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text, "utf-8")
+    os.replace(new, path)
+
+
+def _recorded(target: Path) -> dict:
+    try:
+        return json.loads(_key_file(target).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _read_settings(app: Sphinx, config: Config) -> None:
+    """Keep the gallery's settings as conf.py gives them, before defaults come in."""
+    conf = config.sphinx_gallery_conf
+    app.recipe_settings = repr(sorted(conf.items()))
+
+
+def _drop_stale_outputs(app: Sphinx) -> None:
+    """Make Sphinx-Gallery run what is stale; forget recipes that are gone."""
+    conf = app.config.sphinx_gallery_conf
+    for examples, gallery in zip(conf["examples_dirs"], conf["gallery_dirs"], strict=True):
+        sources = {path.name: path for path in Path(app.srcdir, examples).glob("*.py")}
+        folder = Path(app.srcdir, gallery)
+        for copy in folder.glob("*.py"):
+            if copy.name not in sources:
+                _forget(copy)
+        for name, source in sources.items():
+            _check(source, folder / name, app.recipe_settings)
+
+
+def _check(source: Path, target: Path, settings: str) -> None:
+    now = json.loads(json.dumps(ingredients(source, settings)))
+    _pending[source.name] = now
+    recorded = _recorded(target)
+    if recorded == now:
+        return
+    _stamp(target).unlink(missing_ok=True)
+    _key_file(target).unlink(missing_ok=True)
+    if recorded:
+        changed = [name for name in now if recorded.get(name) != now[name]]
+        logger.info("%s runs again: changed %s", source.name, ", ".join(changed))
+
+
+def _forget(target: Path) -> None:
+    """Remove all that the gallery made of a recipe that no longer exists."""
+    for path in target.parent.rglob("*"):
+        if re.match(rf"(sphx_glr_)?{re.escape(target.stem)}(_thumb|_\d+)?\.", path.name):
+            path.unlink()
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx."""
+    app.connect("config-inited", _read_settings, priority=1)
+    app.connect("builder-inited", _drop_stale_outputs, priority=100)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,65 @@
+"""List, for each function of torch.export, the recipes that use it.
+
+The directive ``recipes-by-function`` takes the names from what Sphinx-Gallery found
+in the recipes, so no function and no recipe has to be listed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sphinx.ext.intersphinx import InventoryAdapter
+from sphinx.util.docutils import SphinxDirective
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.application import Sphinx
+
+_ENTRY = """
+{name}
+{underline}
+
+Documentation: :py:obj:`{name}`
+
+.. minigallery:: {name}
+"""
+
+
+class RecipesByFunction(SphinxDirective):
+    """``.. recipes-by-function:: torch.export`` lists the recipes by what they call."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section per name that begins with the argument."""
+        folder = self.config.sphinx_gallery_conf["backreferences_dir"]
+        path = Path(self.env.srcdir, folder, "backreferences_all.json")
+        self.env.note_dependency(path)
+        used = json.loads(path.read_text("utf-8"))
+        names = sorted(
+            name
+            for name in used
+            if name.startswith(f"{self.arguments[0]}.") and name in self._documented()
+        )
+        text = "\n".join(
+            _ENTRY.format(name=name, underline="-" * len(name)) for name in names
+        )
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+    def _documented(self) -> set[str]:
+        """Return the names that other documentation describes."""
+        inventory = InventoryAdapter(self.env).main_inventory
+        return {
+            name
+            for kind, entries in inventory.items()
+            if kind.startswith("py:")
+            for name in entries
+        }
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Add the directive."""
+    app.add_directive("recipes-by-function", RecipesByFunction)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

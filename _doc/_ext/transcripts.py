@@ -1,0 +1,239 @@
+"""Keep what each recipe printed, and notice when it prints something else.
+
+A transcript is ``_doc/transcripts/<release of torch>/<recipe>.json``. It is harvested
+from the page that Sphinx-Gallery wrote, so a recorded output and a live one can be
+compared letter by letter. Nothing in an output is normalised: a recipe runs under its
+bare file name, and the paths of installed modules are cut off before the page is
+written (see :mod:`_ext.isolation`), so there is nothing left that may vary.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import textwrap
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sphinx.errors import ConfigError
+from sphinx.util import logging
+from sphinx_gallery.gen_rst import TIMING_CONTENT
+from sphinx_gallery.py_source_parser import split_code_and_text_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sphinx.application import Sphinx
+
+logger = logging.getLogger(__name__)
+
+_CELL = re.compile(r"^\.\. GENERATED FROM PYTHON SOURCE LINES (\d+)-\d+\n", re.MULTILINE)
+_OUTPUT = re.compile(
+    r"^\.\. rst-class:: sphx-glr-script-out\n\n"
+    r" \.\. code-block:: (?:none|pytb)\n\n"
+    r"((?: {4}.*\n|[ \t]*\n)+)",
+    re.MULTILINE,
+)
+_TIME = re.compile(r"\n\.\. rst-class:: sphx-glr-timing\n\n   .*\n\n")
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+
+
+@functools.cache
+def release() -> str:
+    """Return the installed release of torch, without importing it."""
+    return metadata.version("torch").partition("+")[0]
+
+
+def harvest(page: Path) -> list[dict[str, Any]]:
+    """Return the code cells of a recipe with their outputs.
+
+    Parameters
+    ----------
+    page
+        The reStructuredText that Sphinx-Gallery wrote, beside its copy of the recipe.
+
+    Returns
+    -------
+    list of dict
+        For each cell ``line`` (its first line in the recipe), ``source`` (a digest of
+        its code) and ``output`` (a list of lines).
+    """
+    _, blocks = split_code_and_text_blocks(page.with_suffix(".py"))
+    pieces = _CELL.split(page.read_text("utf-8"))
+    bodies = dict(zip(map(int, pieces[1::2]), pieces[2::2], strict=True))
+    return [
+        {
+            "line": block.lineno,
+            "source": digest(block.content),
+            "output": _output(bodies.get(block.lineno, "")),
+        }
+        for block in blocks
+        if block.type == "code"
+    ]
+
+
+def digest(text: str) -> str:
+    """Return a short fingerprint of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _output(body: str) -> list[str]:
+    found = _OUTPUT.search(body)
+    if found is None:
+        return []
+    return [line.rstrip() for line in textwrap.dedent(found[1]).strip("\n").splitlines()]
+
+
+def transcript_path(srcdir: Any, recipe: str) -> Path:
+    """Return where the transcript of a recipe lies for the installed release."""
+    return Path(srcdir, "transcripts", release(), f"{recipe}.json")
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is not valid JSON ({error}): run 'make transcripts'."
+        ) from None
+
+
+def settle_time(target: Path, srcdir: Any, measured: float) -> float:
+    """Show the recorded running time of a recipe instead of the measured one.
+
+    A measured time differs in each build, and the pages of two builds would too. The
+    time in the transcript says the same to the reader: how long the recipe takes.
+
+    Returns
+    -------
+    float
+        Seconds: the recorded time, or the measured one where nothing is recorded.
+    """
+    record = _load(transcript_path(srcdir, target.stem))
+    seconds = record["seconds"] if record else measured
+    timing = TIMING_CONTENT.format(*divmod(seconds, 60))
+    _rewrite(target.with_suffix(".rst"), lambda text: _TIME.sub(lambda _: timing, text))
+    cost = target.with_name(f"{target.stem}.cost.json")
+    _rewrite(cost, lambda text: json.dumps({**json.loads(text), "time": seconds}))
+    return seconds
+
+
+def _rewrite(path: Path, change: Any) -> None:
+    """Change a file, touching it only where its text becomes another."""
+    old = path.read_text("utf-8")
+    new = change(old)
+    if new != old:
+        path.write_text(new, "utf-8")
+
+
+def _executed(app: Sphinx) -> Iterator[Path]:
+    """Yield the copies of the recipes whose outputs are on their pages."""
+    for gallery in app.config.sphinx_gallery_conf["gallery_dirs"]:
+        for stamp in sorted(Path(app.srcdir, gallery).glob("*.py.md5")):
+            yield stamp.with_suffix("")
+
+
+def _settle_times(app: Sphinx) -> None:
+    """Give cached recipes the recorded times too, before the times are listed."""
+    for target in _executed(app):
+        cost = json.loads(target.with_name(f"{target.stem}.cost.json").read_text())
+        settle_time(target, app.srcdir, cost["time"])
+
+
+def _check(app: Sphinx) -> None:
+    """Compare all outputs with the transcripts, or record them."""
+    record = app.config.record_transcripts
+    for target in _executed(app):
+        cells = harvest(target.with_suffix(".rst"))
+        _warn_of_machine_traces(app, target, cells)
+        if record:
+            _record(app, target, cells)
+        else:
+            _compare(app, target, cells)
+
+
+def _warn_of_machine_traces(app: Sphinx, target: Path, cells: list[dict]) -> None:
+    """Warn of outputs that would be others on another machine."""
+    places = {str(Path.home()), sys.prefix, tempfile.gettempdir(), str(app.confdir)}
+    places.discard("/")
+    paths = re.compile("|".join(re.escape(place + os.sep) for place in sorted(places)))
+    for cell in cells:
+        text = "\n".join(cell["output"])
+        for what, pattern in (("memory address", _ADDRESS), ("path", paths)):
+            if found := pattern.search(text):
+                line = text[: found.start()].count("\n")
+                logger.warning(
+                    "%s: the cell at line %d prints a %s: %s",
+                    f"recipes/{target.name}",
+                    cell["line"],
+                    what,
+                    cell["output"][line].strip(),
+                    type="recipe.machine",
+                )
+
+
+def _compare(app: Sphinx, target: Path, cells: list[dict]) -> None:
+    """Warn where a recipe printed something else than its transcript says."""
+    path = transcript_path(app.srcdir, target.stem)
+    shown = path.relative_to(app.srcdir).as_posix()
+    record = _load(path)
+    if record is None:
+        problem = f"has no transcript {shown}: run 'make transcripts'."
+    elif [c["source"] for c in record["cells"]] != [c["source"] for c in cells]:
+        problem = f"was edited after {shown} was recorded: run 'make transcripts'."
+    elif differences := _differences(record["cells"], cells):
+        problem = f"no longer prints what {shown} says.\n{differences}"
+    else:
+        return
+    logger.warning("recipes/%s %s", target.name, problem, type="recipe.drift")
+
+
+def _differences(recorded: list[dict], live: list[dict]) -> str:
+    """Return a unified diff for each cell whose output changed."""
+    return "\n".join(
+        line
+        for old, new in zip(recorded, live, strict=True)
+        for line in difflib.unified_diff(
+            old["output"],
+            new["output"],
+            f"recorded, cell at line {new['line']}",
+            f"printed, cell at line {new['line']}",
+            lineterm="",
+        )
+    )
+
+
+def _record(app: Sphinx, target: Path, cells: list[dict]) -> None:
+    """Write the transcript where it changed, and say what changed."""
+    path = transcript_path(app.srcdir, target.stem)
+    record = _load(path)
+    if record and record["cells"] == cells:
+        return
+    cost = json.loads(target.with_name(f"{target.stem}.cost.json").read_text())
+    new = {"torch": release(), "seconds": round(cost["time"], 1), "cells": cells}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    shown = path.relative_to(app.srcdir).as_posix()
+    if record is None:
+        logger.info("%s: recorded", shown)
+    elif len(record["cells"]) != len(cells):
+        logger.info("%s: recorded anew, the recipe has other cells", shown)
+    else:
+        logger.info("%s: recorded anew\n%s", shown, _differences(record["cells"], cells))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx."""
+    app.add_config_value("record_transcripts", False, "", bool)
+    app.connect("builder-inited", _settle_times, priority=200)
+    app.connect("builder-inited", _check, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,3 @@
+"""What a recipe's process finds done before it starts."""
+
+import torch

@@ -1,0 +1,91 @@
+"""Sphinx configuration of the torch.export cookbook.
+
+Run by ``make html`` as ``sphinx-build -c . _doc build/html``. Settings only: what
+computes something is an extension in ``_doc/_ext``.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_doc"))
+
+# -- Project ---------------------------------------------------------------------------
+
+project = "torch.export cookbook"
+author = "the torch.export cookbook authors"
+project_copyright = f"2026, {author}"
+language = "en"
+
+# -- General ---------------------------------------------------------------------------
+
+extensions = [
+    # Sphinx's own
+    "sphinx.ext.intersphinx",
+    # third-party
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    # ours
+    "_ext.downloads",
+    "_ext.freshness",
+    "_ext.functions",
+    "_ext.isolation",
+    "_ext.transcripts",
+]
+exclude_patterns = ["auto_recipes/**/GALLERY_HEADER.rst", "inventories", "transcripts"]
+templates_path = ["_doc/_templates"]
+nitpicky = True
+# Sphinx-Gallery's image scrapers are functions, which Sphinx cannot pickle.
+suppress_warnings = ["config.cache"]
+
+# -- Recipes ---------------------------------------------------------------------------
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["../recipes"],
+    "gallery_dirs": ["auto_recipes"],
+    # A recipe runs under its bare name, so the pattern must not ask for a folder.
+    "filename_pattern": r"(^|[/\\])plot_[^/\\]*$",
+    "within_subsection_order": "FileNameSortKey",
+    # A page shows what a script prints, not the value of a cell's last expression.
+    "capture_repr": (),
+    "image_scrapers": (),
+    # Each recipe has a process of its own: there is nothing to reset.
+    "reset_modules": (),
+    # The exit status still says that a recipe failed: see _ext/isolation.py.
+    "only_warn_on_example_error": True,
+    "line_numbers": True,
+    "remove_config_comments": True,
+    "recommender": {"enable": True, "n_examples": 4},
+    "backreferences_dir": "auto_recipes/backreferences",
+    "doc_module": ("torch",),
+    "write_computation_times": True,
+}
+recipe_time_limit = 120  # seconds
+
+# -- Links to other documentation ------------------------------------------------------
+
+# The inventories are committed, so a build neither needs the network nor depends on
+# it; "make inventories" brings them up to date.
+intersphinx_mapping = {
+    name: (address, f"inventories/{name}.txt")
+    for name, address in {
+        "numpy": "https://numpy.org/doc/stable/",
+        "onnx": "https://onnx.ai/onnx/",
+        "onnxruntime": "https://onnxruntime.ai/docs/api/python/",
+        "python": "https://docs.python.org/3/",
+        "torch": "https://docs.pytorch.org/docs/stable/",
+    }.items()
+}
+
+# -- HTML ------------------------------------------------------------------------------
+
+html_theme = "furo"
+html_title = project
+html_static_path = ["_doc/_static"]
+html_css_files = ["cookbook.css"]
+html_copy_source = False
+html_show_sourcelink = False
+
+# -- Copy button -----------------------------------------------------------------------
+
+# Code is for copying; what it printed is not.
+copybutton_selector = "div.highlight-Python pre, div.highlight-bash pre"

@@ -1,0 +1,113 @@
+"""What the tests share: the repository, the built site and the miniature site."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
+
+
+def sphinx(srcdir: Path, outdir: Path, *options: str) -> subprocess.CompletedProcess:
+    """Build ``srcdir`` with the real configuration, as ``make html`` does."""
+    command = [sys.executable, "-m", "sphinx", "-c", str(ROOT), "-n", "-W"]
+    command += ["--keep-going", "-j", "auto", "-d", str(outdir.parent / "doctrees")]
+    return subprocess.run(
+        [*command, *options, str(srcdir), str(outdir)],
+        capture_output=True,
+        check=False,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+
+
+@dataclass
+class Site:
+    """A miniature site: some recipes, built by the real configuration.
+
+    Attributes
+    ----------
+    folder
+        Where it lies; ``recipes``, ``_doc`` and ``html`` are in it.
+    returncode, log
+        What the last build ended with, and what it printed.
+    """
+
+    folder: Path
+    returncode: int = -1
+    log: str = ""
+
+    def add(self, *names: str) -> Site:
+        """Copy recipes of ``tests/site`` into this one."""
+        for name in names:
+            shutil.copy(ROOT / "tests/site/recipes" / f"{name}.py", self.recipe(name))
+        return self
+
+    def build(self, *options: str) -> Site:
+        """Build it; afterwards ``returncode`` and ``log`` say how it went."""
+        done = sphinx(self.folder / "_doc", self.folder / "html", *options)
+        self.returncode, self.log = done.returncode, done.stdout + done.stderr
+        return self
+
+    def record(self) -> Site:
+        """Build it and record the transcripts."""
+        return self.build("-D", "record_transcripts=1")
+
+    def recipe(self, name: str) -> Path:
+        """Return the path of a recipe."""
+        return self.folder / "recipes" / f"{name}.py"
+
+    def transcript(self, name: str) -> Path:
+        """Return the path of the one transcript of a recipe."""
+        (path,) = self.folder.glob(f"_doc/transcripts/*/{name}.json")
+        return path
+
+    def page(self, name: str) -> str:
+        """Return the page of a recipe as the reader's browser gets it."""
+        return (self.folder / "html/auto_recipes" / f"{name}.html").read_text("utf-8")
+
+    def executed(self) -> int:
+        """Return how many recipes the last build ran to their end."""
+        return int(re.search(r"successfully executed (\d+) out of", self.log)[1])
+
+    def files(self) -> dict[str, bytes]:
+        """Return what the build made for the reader, by path."""
+        html = self.folder / "html"
+        return {
+            path.relative_to(html).as_posix(): path.read_bytes()
+            for path in sorted(html.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture(scope="session")
+def make_site(tmp_path_factory):
+    """Return a function that makes a miniature site of the named recipes."""
+
+    def make(*names: str, folder: Path | None = None) -> Site:
+        folder = folder or tmp_path_factory.mktemp("site")
+        shutil.copytree(ROOT / "tests/site/_doc", folder / "_doc", dirs_exist_ok=True)
+        shutil.copytree(ROOT / "_doc/inventories", folder / "_doc/inventories")
+        (folder / "recipes").mkdir()
+        header = "recipes/GALLERY_HEADER.rst"
+        shutil.copy(ROOT / "tests/site" / header, folder / header)
+        return Site(folder).add(*names)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def html() -> Path:
+    """Build the site where ``make html`` builds it, and return its folder."""
+    folder = ROOT / "build/html"
+    done = sphinx(ROOT / "_doc", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder

@@ -1,0 +1,10 @@
+"""
+Prepare another recipe
+======================
+
+It patches a global that no comparison looks at.
+"""
+
+import builtins
+
+builtins.left_by_before = True

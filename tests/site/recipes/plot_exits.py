@@ -1,0 +1,13 @@
+"""
+Exit
+====
+
+It ends its process.
+"""
+
+import os
+
+# %%
+# The end.
+
+os._exit(3)

@@ -1,0 +1,16 @@
+"""
+Hang
+====
+
+It never ends.
+"""
+
+# sphinx_gallery_time_limit = 2
+
+import time
+
+# %%
+# It sleeps.
+
+print("before")
+time.sleep(1000)

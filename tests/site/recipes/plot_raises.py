@@ -1,0 +1,13 @@
+"""
+Raise
+=====
+
+It fails in its second cell.
+"""
+
+print("before")
+
+# %%
+# The failure.
+
+raise RuntimeError("as it must")

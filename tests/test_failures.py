@@ -1,0 +1,107 @@
+"""A recipe that fails is named with its place; all others are still built."""
+
+from __future__ import annotations
+
+import pytest
+
+BAD = {
+    "plot_raises": 'File "plot_raises.py", line 13',
+    "plot_hangs": (
+        "recipes/plot_hangs.py did not finish: it was still running at line 16 after "
+        "2 s and was ended."
+    ),
+    "plot_exits": "recipes/plot_exits.py did not finish: its process ended by itself "
+    "with exit status 3",
+    "plot_crashes": "recipes/plot_crashes.py did not finish: its process was ended by "
+    "SIGSEGV at line 13",
+    "plot_killed": "recipes/plot_killed.py did not finish: its process was ended by "
+    "SIGKILL, often for want of memory",
+}
+LEAKS = {
+    "plot_registers": [
+        "registers __main__.Pair in torch.utils._pytree.SUPPORTED_NODES and",
+        "registers __main__.Pair in torch.fx._pytree.SUPPORTED_NODES and",
+    ],
+    "plot_sets": [
+        "leaves the default dtype changed from torch.float32 to torch.float64",
+        "leaves the configuration torch._dynamo.config.recompile_limit changed from",
+        "leaves the environment variable COOKBOOK changed from unset to changed",
+        "changes the working folder in line 19 and stays there",
+    ],
+    "plot_leaves_file": ["leaves the file 'left.txt'"],
+}
+TRACES = [
+    "the cell at line 7 prints a memory address: an object at 0x7f0123456789",
+    "the cell at line 12 prints a path: in ",
+]
+
+
+@pytest.fixture(scope="module")
+def site(make_site):
+    """Build a site of all bad recipes and of some good ones, once."""
+    good = ["about_nothing", "plot_address", "plot_unicode"]
+    return make_site(*BAD, *LEAKS, *good).record()
+
+
+def test_exit_status_is_not_zero(site):
+    """The build fails."""
+    assert site.returncode == 1
+    assert "Extension error" not in site.log
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_failing_recipe_is_named(site, name):
+    """The log names the recipe, the line where it is known, and the reason."""
+    assert BAD[name] in site.log
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name != "plot_raises"])
+def test_page_of_a_dead_recipe_does_not_look_finished(site, name):
+    """Its page says that it did not finish."""
+    assert "did not finish" in site.page(name)
+
+
+def test_page_of_a_raising_recipe_shows_the_traceback(site):
+    """Its page ends with the traceback, after the output of the cells before."""
+    page = site.page("plot_raises")
+    assert page.index("before") < page.index("as it must")
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_leak_is_reported(site, name):
+    """The log names the recipe and each thing that it left behind."""
+    for leak in LEAKS[name]:
+        assert f"recipes/{name}.py: {leak}" in site.log
+
+
+def test_all_leaks_are_those_above(site):
+    """No other recipe is said to leak, and no other thing."""
+    reported = site.log.count("[recipe.leak]")
+    assert reported == 4 + 4 + 1  # two tables for each of the two pytree registries
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_trace_of_the_machine_is_reported(site, trace):
+    """An output that would differ elsewhere is a warning with recipe and cell."""
+    assert f"recipes/plot_address.py: {trace}" in site.log
+
+
+def test_other_pages_are_built(site):
+    """A good recipe among bad ones has its output."""
+    assert "日本語" in site.page("plot_unicode")
+
+
+def test_recipe_that_is_not_executed_is_shown(site):
+    """A script that is no recipe has a page with its code and without output."""
+    page = site.page("about_nothing")
+    assert "this must not run" in page
+    assert "sphx-glr-script-out" not in page
+
+
+def test_bad_recipes_run_again(site):
+    """A failure or a leak is reported by each build until it is mended."""
+    site.build()
+    assert site.returncode == 1
+    for name, message in BAD.items():
+        assert message in site.log, name
+    assert site.log.count("[recipe.leak]") == 9

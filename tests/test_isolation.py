@@ -1,0 +1,60 @@
+"""Neither the order of the recipes nor their number at a time changes a byte."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+NAMES = ["plot_after", "plot_before", "plot_export", "plot_unicode"]
+
+
+@pytest.fixture(scope="module")
+def reference(make_site):
+    """Build the recipes one after the other, in the order of their names."""
+    site = make_site(*NAMES).record().build("-D", "recipe_jobs=1")
+    assert site.returncode == 0, site.log
+    return site
+
+
+def rebuilt(make_site, reference, *options):
+    """Build the same recipes and transcripts in another folder."""
+    site = make_site(*NAMES)
+    folder = site.folder / "_doc/transcripts"
+    folder.mkdir()
+    for name in NAMES:
+        path = reference.transcript(name)
+        (folder / path.parent.name).mkdir(exist_ok=True)
+        (folder / path.parent.name / path.name).write_bytes(path.read_bytes())
+    site.build(*options)
+    assert site.returncode == 0, site.log
+    return site.files()
+
+
+def test_two_jobs_in_another_folder(make_site, reference):
+    """Side by side, elsewhere: the same bytes."""
+    assert rebuilt(make_site, reference, "-D", "recipe_jobs=2") == reference.files()
+
+
+def test_where_fork_is_not_available(make_site, reference):
+    """A process that starts from nothing prints the same."""
+    files = rebuilt(make_site, reference, "-D", "recipe_start_method=spawn")
+    assert files == reference.files()
+
+
+def test_other_order(make_site, reference):
+    """Run in the opposite order, each recipe prints what it printed before."""
+    site = make_site()
+    for place, name in enumerate(reversed(NAMES)):
+        site.add(name).recipe(name).rename(site.recipe(f"plot_{place}_{name}"))
+    site.record().build("-D", "recipe_jobs=1")
+    for place, name in enumerate(reversed(NAMES)):
+        other = site.transcript(f"plot_{place}_{name}").read_text("utf-8")
+        renamed = json.loads(other.replace(f"plot_{place}_{name}", name))
+        first = json.loads(reference.transcript(name).read_text("utf-8"))
+        assert renamed["cells"] == first["cells"]
+
+
+def test_recipe_cannot_see_another(reference):
+    """What one recipe patches is not there for the next."""
+    assert "False torch.float32" in reference.page("plot_after")

@@ -1,0 +1,45 @@
+"""The front door answers a wrong call with what to do instead."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess:
+    """Run make in the repository."""
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, capture_output=True, check=False, cwd=ROOT, text=True)
+
+
+def test_help_lists_each_target():
+    """All targets are explained."""
+    text = make("help").stdout
+    for target in ("html", "test", "transcripts", "serve", "clean", "help"):
+        assert f"make {target} " in text
+
+
+def test_wrong_jobs():
+    """JOBS must be a number."""
+    done = make("html", "JOBS=many")
+    assert done.returncode != 0
+    assert 'JOBS is "many": give a number' in done.stderr
+
+
+def test_wrong_python(tmp_path):
+    """PYTHON must exist."""
+    done = make("html", "PYTHON=python0.0", f"VENV={tmp_path}/venv")
+    assert done.returncode != 0
+    assert 'There is no "python0.0"' in done.stderr
+
+
+def test_unknown_target():
+    """A target that is not there is answered with where to look."""
+    done = make("htlm")
+    assert done.returncode != 0
+    assert "make help" in done.stderr

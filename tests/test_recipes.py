@@ -1,0 +1,47 @@
+"""Each recipe runs alone, from an empty folder, and leaves nothing there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import RECIPES
+
+from _ext.isolation import time_limit
+
+#: Lines that a library prints on stderr and that a recipe cannot help:
+#: (recipe, beginning of the line, reason and where it is reported).
+EXPECTED_ON_STDERR: list[tuple[str, str, str]] = []
+
+
+def unexpected(recipe: str, stderr: str) -> list[str]:
+    """Return the lines that no entry above allows."""
+    allowed = tuple(start for name, start, _ in EXPECTED_ON_STDERR if name == recipe)
+    return [line for line in stderr.splitlines() if not line.startswith(allowed or "\0")]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_runs_as_a_script(path, tmp_path):
+    """The script exits with 0, in time, silent on stderr, and leaves no file."""
+    shutil.copy(path, tmp_path)
+    done = subprocess.run(
+        [sys.executable, path.name],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        text=True,
+        timeout=time_limit(path, 120),
+    )
+    assert done.returncode == 0, done.stderr
+    assert unexpected(path.name, done.stderr) == []
+    assert [left.name for left in tmp_path.iterdir()] == [path.name]
+
+
+def test_there_are_recipes():
+    """The two recipes that everything began with keep their addresses."""
+    assert {
+        "plot_exporter_exporter_inputs",
+        "plot_exporter_exporter_with_dynamic_cache",
+    } <= {path.stem for path in RECIPES}
