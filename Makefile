@@ -33,7 +33,7 @@ transcripts: $(VENV)/made ## record what the recipes print now, and show what ch
 	@$(SPHINX) -D record_transcripts=1 _doc $(BUILD)
 
 inventories: $(VENV)/made ## fetch the addresses of other documentation (needs the network)
-	@$(BIN)/python -m _ext.inventories
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.inventories
 
 serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
 	@$(BIN)/python -m sphinx_autobuild -c . --watch recipes --watch conf.py \

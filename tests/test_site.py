@@ -1,0 +1,211 @@
+"""The site has all that a reader looks for, and nothing of the machine it came from."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from bs4 import BeautifulSoup
+from conftest import RECIPES, ROOT, sphinx
+
+NAMES = [path.stem for path in RECIPES]
+EXPORT = (
+    "https://docs.pytorch.org/docs/stable/user_guide/torch_compiler/export/"
+    "api_reference.html#torch.export.export"
+)
+
+
+def soup(path: Path) -> BeautifulSoup:
+    """Parse a page."""
+    return BeautifulSoup(path.read_text("utf-8"), "html.parser")
+
+
+@pytest.fixture(params=NAMES)
+def recipe(request, html):
+    """Return the name of a recipe and its page."""
+    return request.param, soup(html / "auto_recipes" / f"{request.param}.html")
+
+
+def test_title_and_label(recipe):
+    """The page has the title of the recipe, and its label is an anchor."""
+    name, page = recipe
+    text = (ROOT / "recipes" / f"{name}.py").read_text("utf-8")
+    label, title = re.match(r'"""\n\.\. _(\S+):\n\n(.+)\n===', text).groups()
+    assert page.h1.text.removesuffix("¶") == title
+    assert page.find(id=label.lower().replace("_", "-")) is not None
+
+
+def test_way_to_the_end(recipe):
+    """A link at the top leads to the downloads."""
+    _, page = recipe
+    link = page.find("a", string="Go to the end")
+    target = page.find(id=link.get("href", "").removeprefix("#")) if link else None
+    assert target is not None
+
+
+def test_code_with_source_lines(recipe):
+    """The code is numbered as it is in the script."""
+    name, page = recipe
+    lines = (ROOT / "recipes" / f"{name}.py").read_text("utf-8").splitlines()
+    shown = page.select("div.highlight-Python pre")
+    assert shown
+    for block in shown:
+        for line in block.text.splitlines():
+            number, _, code = line.strip().partition(" ")
+            assert lines[int(number) - 1].strip() == code.strip()
+
+
+def test_outputs_are_those_of_the_transcript(recipe):
+    """Under the cells stands what the transcript says, in order."""
+    name, page = recipe
+    record = json.loads(
+        (ROOT / f"_doc/transcripts/{pinned()}/{name}.json").read_text("utf-8")
+    )
+    shown = [block.pre.text for block in page.select("div.sphx-glr-script-out")]
+    expected = ["\n".join(cell["output"]) for cell in record["cells"] if cell["output"]]
+    stripped = [
+        "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+        for text in shown
+    ]
+    assert stripped == expected
+
+
+def pinned() -> str:
+    """Return the pinned release of torch."""
+    text = (ROOT / "requirements.txt").read_text("utf-8")
+    return re.search(r"^torch==(\S+)$", text, re.MULTILINE)[1]
+
+
+def test_running_time(recipe):
+    """The page says how long the recipe takes."""
+    _, page = recipe
+    assert re.search(
+        r"Total running time of the script: \(\d+ minutes \d+\.\d+ seconds\)", page.text
+    )
+
+
+def test_downloads(recipe, html):
+    """Script, notebook and zip can be downloaded and hold the recipe."""
+    name, page = recipe
+    files = {}
+    for link in page.select("a.download"):
+        path = (html / "auto_recipes" / unquote(link["href"])).resolve()
+        files[path.name] = path
+    assert set(files) == {f"{name}.{kind}" for kind in ("py", "ipynb", "zip")}
+    script = (ROOT / "recipes" / f"{name}.py").read_text("utf-8")
+    assert files[f"{name}.py"].read_text("utf-8") == script
+    cells = json.loads(files[f"{name}.ipynb"].read_text("utf-8"))["cells"]
+    assert {cell["cell_type"] for cell in cells} == {"code", "markdown"}
+    with zipfile.ZipFile(files[f"{name}.zip"]) as archive:
+        assert set(archive.namelist()) == {f"{name}.py", f"{name}.ipynb"}
+        assert archive.read(f"{name}.py").decode() == script
+
+
+def test_related_recipes_and_signature(recipe):
+    """The page ends with related recipes and says what made it."""
+    name, page = recipe
+    related = page.select("div.sphx-glr-thumbcontainer a.internal")
+    assert related
+    assert all(f"{name}.html" not in link["href"] for link in related)
+    assert page.select_one("p.sphx-glr-signature a")
+
+
+def test_links_to_the_api(recipe):
+    """A name in the code leads to torch's documentation."""
+    _, page = recipe
+    assert page.select_one(f'div.highlight-Python a[href="{EXPORT}"]')
+
+
+def test_links_to_the_api_in_prose(html):
+    """So does a name in the prose."""
+    page = soup(
+        html / "auto_recipes/plot_exporter_exporter_with_dynamic_cache.html"
+    )
+    assert page.select_one(f'p a[href="{EXPORT}"]')
+
+
+def test_printed_programs_name_the_script_alone(html):
+    """What torch prints about a source line is the name of the script and the line."""
+    page = soup(html / "auto_recipes/plot_exporter_exporter_inputs.html")
+    assert re.search(r"File: plot_exporter_exporter_inputs\.py:\d+ in forward", page.text)
+
+
+def test_gallery(html):
+    """The gallery shows each recipe and offers all of them at once."""
+    page = soup(html / "auto_recipes/index.html")
+    links = {link["href"] for link in page.select("a.reference.internal")}
+    assert {f"{name}.html" for name in NAMES} <= {urldefrag(link)[0] for link in links}
+    archives = {Path(link["href"]).name: link["href"] for link in page.select("a.download")}
+    assert set(archives) == {"auto_recipes_python.zip", "auto_recipes_jupyter.zip"}
+    for (name, link), kind in zip(
+        sorted(archives.items(), reverse=True), ("py", "ipynb"), strict=True
+    ):
+        with zipfile.ZipFile(html / "auto_recipes" / link) as archive:
+            assert set(archive.namelist()) == {f"{n}.{kind}" for n in NAMES}, name
+
+
+def test_execution_times(html):
+    """The page of running times lists each recipe."""
+    text = soup(html / "sg_execution_times.html").text
+    for name in NAMES:
+        assert f"{name}.py" in text
+
+
+def test_recipes_by_function(html):
+    """The recipes that use a function are listed under it."""
+    page = soup(html / "functions.html")
+    section = page.find(id="torch-export-export")
+    assert section.select_one(f'a[href="{EXPORT}"]')
+    links = " ".join(link["href"] for link in section.select("a.reference.internal"))
+    for name in NAMES:
+        assert name in links
+    dims = page.find(id="torch-export-dim")
+    assert dims is not None
+
+
+def test_links_within_the_site_resolve(html):
+    """Each link leads to a file, and to an anchor of it."""
+    pages = {path: soup(path) for path in html.rglob("*.html")}
+    anchors = {
+        path: {tag["id"] for tag in page.find_all(id=True)}
+        for path, page in pages.items()
+    }
+    broken = []
+    for path, page in pages.items():
+        for tag in page.select("a[href], link[href], script[src], img[src]"):
+            address = tag.get("href") or tag.get("src")
+            if re.match(r"[a-z]+:", address) or address == "#":
+                continue
+            place, anchor = urldefrag(address.partition("?")[0])
+            target = (path.parent / unquote(place)).resolve() if place else path
+            if not target.is_file() or (
+                anchor and target in anchors and anchor not in anchors[target]
+            ):
+                broken.append((path.relative_to(html).as_posix(), address))
+    assert broken == []
+
+
+def test_no_path_of_the_machine(html):
+    """No file of the site has a path of the machine that built it."""
+    places = [ROOT, Path(sys.prefix), Path(tempfile.gettempdir()) / "recipe-"]
+    found = [
+        (path.relative_to(html).as_posix(), str(place))
+        for path in html.rglob("*")
+        if path.is_file()
+        for place in places
+        if str(place).encode() in path.read_bytes()
+    ]
+    assert found == []
+
+
+def test_second_build_runs_nothing(html):
+    """Where nothing changed no recipe is run."""
+    done = sphinx(ROOT / "_doc", html)
+    assert done.returncode == 0, done.stderr
+    assert "successfully executed 0 out of 0 files" in done.stdout
