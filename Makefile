@@ -29,8 +29,13 @@ html: $(VENV)/made ## build the site into build/html, running the recipes that c
 test: $(VENV)/made ## run the tests; builds the site first
 	@$(BIN)/python -m pytest
 
-transcripts: $(VENV)/made ## record what the recipes print now, and show what changed
+transcripts: $(VENV)/made ## record what the recipes print, and show what changed; RELEASE=2.9.1 or all: under other releases
+ifdef RELEASE
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.record $(RELEASE) --jobs $(JOBS) \
+	  $(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep)
+else
 	@$(SPHINX) -D record_transcripts=1 _doc $(BUILD)
+endif
 
 inventories: $(VENV)/made ## fetch the addresses of other documentation (needs the network)
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.inventories

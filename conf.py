@@ -47,7 +47,8 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     # A page shows what a script prints, not the value of a cell's last expression.
     "capture_repr": (),
-    "image_scrapers": (),
+    # No pictures are taken: this notes when each cell ends.
+    "image_scrapers": ("_ext.capture.end_cell",),
     # Each recipe has a process of its own: there is nothing to reset.
     "reset_modules": (),
     # The exit status still says that a recipe failed: see _ext/isolation.py.
@@ -60,6 +61,20 @@ sphinx_gallery_conf = {
     "write_computation_times": True,
 }
 recipe_time_limit = 120  # seconds
+# The releases that recipes are recorded under, oldest first; to add one, add it here
+# and run "make transcripts RELEASE=<it>".
+torch_releases = [
+    "2.6.0",
+    "2.7.1",
+    "2.8.0",
+    "2.9.1",
+    "2.10.0",
+    "2.11.0",
+    "2.12.1",
+    "2.13.0",
+    "2.14.1",
+    "2.15.0",
+]
 
 # -- Links to other documentation ------------------------------------------------------
 

@@ -18,10 +18,10 @@ exported program accepts afterwards.
 # The model
 # +++++++++
 #
-# The cache holds one tensor of keys and one tensor of values for each layer. It has
-# the interface of the
-# `DynamicCache of transformers <https://huggingface.co/docs/transformers/>`_ and
-# nothing else: no base class, no tensor outside the two lists.
+# The cache holds one tensor of keys and one tensor of values for each layer. The two
+# methods are called as in ``transformers.cache_utils.DynamicCache`` (see the
+# `documentation of transformers <https://huggingface.co/docs/transformers/>`_), but
+# the class does not inherit from it.
 
 import collections
 import json
@@ -97,6 +97,7 @@ print(message)
 assert message.startswith("Unsupported input type <class"), message
 
 # %%
+# Strict mode goes on with a long list of the types that it accepts.
 
 try:
     torch.export.export(model, inputs, strict=True)
@@ -193,16 +194,17 @@ print(message)
 assert message.startswith("Did not find a flatten_with_keys_fn"), message
 
 # %%
-# A third function gives the keys. The *serialised name* stands for the class in a
-# file that :func:`torch.export.save` writes; it must be the same when the file is
-# loaded, so it is better written by hand than made of ``__module__``. See the
-# parameters of `register_pytree_node
+# A third function gives the keys. A key says how Python reaches the part. Here it is
+# an attribute, so it is a ``GetAttrKey``. The *serialised name* stands for the class
+# in a file that :func:`torch.export.save` writes. It must be the same when the file
+# is loaded, so it is better written by hand than made of ``__module__``. The
+# parameters are explained in the source of `register_pytree_node
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/utils/_pytree.py#L212>`_.
 
 
 def flatten_cache_with_keys(cache):
     values, context = flatten_cache(cache)
-    return [(pytree.MappingKey(k), v) for k, v in zip(context, values)], context
+    return [(pytree.GetAttrKey(k), v) for k, v in zip(context, values)], context
 
 
 pytree.register_pytree_node(
@@ -253,10 +255,10 @@ for path, leaf in paths:
     print(pytree.keystr(path), tuple(leaf.shape))
 print(structure)
 assert [pytree.keystr(path) for path, _ in paths] == [
-    "['key_cache'][0]",
-    "['key_cache'][1]",
-    "['value_cache'][0]",
-    "['value_cache'][1]",
+    ".key_cache[0]",
+    ".key_cache[1]",
+    ".value_cache[0]",
+    ".value_cache[1]",
 ]
 
 # %%
@@ -370,6 +372,54 @@ print(message)
 assert message.startswith("Trying to flatten user inputs"), message
 
 # %%
+# Strict mode and the kind of key
+# +++++++++++++++++++++++++++++++
+#
+# Strict mode exports the same class with the same registration.
+
+options = {"dynamic_shapes": ({0: batch}, by_position), "strict": True}
+exported = torch.export.export(model, inputs, **options).module()
+for size in [(4, 11), (2, 3), (7, 30), (1, 1)]:
+    new_inputs = make_inputs(*size)
+    torch.testing.assert_close(exported(*new_inputs), model(*new_inputs))
+    print(f"batch {size[0]}, length {size[1]}: same result")
+
+# %%
+# Many scripts use ``MappingKey`` instead, as for a dictionary. The path is then
+# ``['key_cache'][0]``, and strict mode calls the same tensor ``.key_cache[0]``. On 2.9
+# a program `compares the two as text
+# <https://github.com/pytorch/pytorch/blob/v2.9.1/torch/export/_unlift.py#L85>`_ to
+# verify its inputs, and it fails when it runs.
+
+
+def flatten_cache_as_mapping(cache):
+    values, context = flatten_cache(cache)
+    return [(pytree.MappingKey(k), v) for k, v in zip(context, values)], context
+
+
+unregister(DynamicCache)
+pytree.register_pytree_node(
+    DynamicCache,
+    flatten_cache,
+    unflatten_cache,
+    serialized_type_name="cookbook.DynamicCache",
+    flatten_with_keys_fn=flatten_cache_as_mapping,
+)
+torch.fx._pytree.register_pytree_flatten_spec(
+    DynamicCache, lambda cache, spec: [getattr(cache, k) for k in spec.context]
+)
+exported = torch.export.export(model, inputs, **options).module()
+try:
+    result = exported(*inputs)
+except NameError as error:
+    result = None
+    print(error)
+else:
+    torch.testing.assert_close(result, model(*inputs))
+    print("This release runs the program with both kinds of keys.")
+assert (result is None) == (RELEASE == (2, 9))
+
+# %%
 # Clean up
 # ++++++++
 #
@@ -386,8 +436,8 @@ assert "cookbook.DynamicCache" not in pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE
 # To remember
 # +++++++++++
 #
-# * Register the class before the export: flatten, unflatten, flatten with keys, and a
-#   serialised name that does not change.
+# * Register the class before the export: flatten, unflatten, flatten with keys (an
+#   attribute is a ``GetAttrKey``), and a serialised name that does not change.
 # * ``dynamic_shapes`` follows the flattened lists, in their order, without the names.
 # * The number of layers is frozen, the dimensions that you named are not.
 #

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: What runs a recipe, besides what the recipe imports.
 RUNNERS = ("sphinx-gallery", "joblib")
-RUNNER_MODULES = ("isolation.py", "leaks.py", "warm.py")
+RUNNER_MODULES = ("capture.py", "isolation.py", "leaks.py", "warm.py")
 
 
 def must_run(target: Path, conf: dict) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import json
 import logging
 import multiprocessing
 import os
@@ -38,7 +39,7 @@ from sphinx.util.console import strip_escape_sequences
 from sphinx_gallery.gen_rst import generate_file_rst
 from sphinx_gallery.py_source_parser import extract_file_config
 
-from _ext import freshness, leaks, transcripts
+from _ext import capture, freshness, leaks, transcripts
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -100,10 +101,11 @@ class RecipeBackend(ParallelBackendBase):
     def _build(self, name: str, target_dir: Any, src_dir: Any, conf: dict) -> tuple:
         """Build the page of one recipe; run it where its output is not current."""
         target = Path(target_dir, name)
-        if not freshness.must_run(target, conf):
-            with self.lock:  # Sphinx-Gallery redirects sys.stdout even here
-                return generate_file_rst(name, target_dir, src_dir, conf)
         source = Path(src_dir, name)
+        if not transcripts.applies(source.read_text("utf-8")):
+            return self._show(source, target, {**conf, "plot_gallery": False})
+        if not freshness.must_run(target, conf):
+            return self._show(source, target, conf)
         limit = time_limit(source, self.limit)
         with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
             job = (source, Path(folder), target, conf, limit)
@@ -121,6 +123,11 @@ class RecipeBackend(ParallelBackendBase):
             if not leaked:
                 freshness.mark(target)
         return result
+
+    def _show(self, source: Path, target: Path, conf: dict) -> tuple:
+        """Build the page of a recipe that is not executed, or not again."""
+        with self.lock:  # Sphinx-Gallery redirects sys.stdout even here
+            return generate_file_rst(source.name, target.parent, source.parent, conf)
 
     def _run(self, job: tuple) -> tuple[tuple | None, str]:
         """Run a recipe in a process and return its outcome, or how it died."""
@@ -150,11 +157,8 @@ class RecipeBackend(ParallelBackendBase):
         """Write the page without outputs, and say why it has none."""
         message = f"{_shown(source)} did not finish: {death}"
         logger.warning("%s", message, type="recipe.died")
-        idle = {**conf, "plot_gallery": False}
-        with self.lock:
-            result = generate_file_rst(
-                source.name, target.parent, source.parent, idle
-            )
+        transcripts.notes_path(target).write_text(json.dumps({"death": death}), "utf-8")
+        result = self._show(source, target, {**conf, "plot_gallery": False})
         page = target.with_suffix(".rst")
         box = f".. error::\n\n   {message}\n\n.. rst-class:: sphx-glr-example-title"
         text = page.read_text("utf-8")
@@ -237,11 +241,14 @@ def _child(sender: Connection, log: Path, job: tuple) -> None:
         try:
             folder_watch = leaks.FolderWatch(source.name)
             before = leaks.Snapshot.take()
+            capture.current.start()
             _set_alarm(source.name, limit, dump)
             with _collected_warnings() as records:
                 result = generate_file_rst(source.name, target.parent, ".", conf)
             leaked = before.leaks(leaks.Snapshot.take()) + folder_watch.leaks()
+            capture.current.write(transcripts.notes_path(target))
             _strip_prefixes(target.with_suffix(".rst"))
+            _strip_prefixes(transcripts.notes_path(target))
             sender.send((result, _named(records, source, conf), leaked))
         except Exception:
             traceback.print_exc(file=dump)

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -22,10 +23,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import Version
 from sphinx.errors import ConfigError
 from sphinx.util import logging
-from sphinx_gallery.gen_rst import TIMING_CONTENT
-from sphinx_gallery.py_source_parser import split_code_and_text_blocks
+from sphinx_gallery.gen_rst import TIMING_CONTENT, executable_script
+from sphinx_gallery.py_source_parser import (
+    extract_file_config,
+    split_code_and_text_blocks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +39,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: The file beside the transcripts of a release that says what was installed.
+PACKAGES = "packages.json"
+
 _CELL = re.compile(r"^\.\. GENERATED FROM PYTHON SOURCE LINES (\d+)-\d+\n", re.MULTILINE)
 _OUTPUT = re.compile(
     r"^\.\. rst-class:: sphx-glr-script-out\n\n"
-    r" \.\. code-block:: (?:none|pytb)\n\n"
-    r"((?: {4}.*\n|[ \t]*\n)+)",
+    r" \.\. code-block:: (?P<kind>none|pytb)\n\n"
+    r"(?P<text>(?: {4}.*\n|[ \t]*\n)+)",
     re.MULTILINE,
 )
 _TIME = re.compile(r"\n\.\. rst-class:: sphx-glr-timing\n\n   .*\n\n")
@@ -52,7 +60,7 @@ def release() -> str:
 
 
 def harvest(page: Path) -> list[dict[str, Any]]:
-    """Return the code cells of a recipe with their outputs.
+    """Return the code cells of a recipe with what they did.
 
     Parameters
     ----------
@@ -63,20 +71,30 @@ def harvest(page: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         For each cell ``line`` (its first line in the recipe), ``source`` (a digest of
-        its code) and ``output`` (a list of lines).
+        its code), ``output`` (a list of lines), ``caught`` (the exceptions that it
+        caught, each with type and message), ``error`` (the last line of the traceback
+        where it raised, or None) and ``seconds`` (its time).
     """
     _, blocks = split_code_and_text_blocks(page.with_suffix(".py"))
     pieces = _CELL.split(page.read_text("utf-8"))
     bodies = dict(zip(map(int, pieces[1::2]), pieces[2::2], strict=True))
+    notes = _load(notes_path(page)) or {}
+    idle = {"caught": [], "seconds": 0.0}
     return [
         {
             "line": block.lineno,
             "source": digest(block.content),
-            "output": _output(bodies.get(block.lineno, "")),
+            **_output(bodies.get(block.lineno, "")),
+            **notes.get(str(block.lineno), idle),
         }
         for block in blocks
         if block.type == "code"
     ]
+
+
+def notes_path(target: Path) -> Path:
+    """Return where :mod:`_ext.capture` notes what the cells of a recipe did."""
+    return target.with_suffix(".cells.json")
 
 
 def digest(text: str) -> str:
@@ -84,11 +102,14 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _output(body: str) -> list[str]:
+def _output(body: str) -> dict[str, Any]:
+    """Return the output of a cell, and the error that ended it."""
     found = _OUTPUT.search(body)
     if found is None:
-        return []
-    return [line.rstrip() for line in textwrap.dedent(found[1]).strip("\n").splitlines()]
+        return {"output": [], "error": None}
+    text = textwrap.dedent(found["text"]).strip("\n")
+    lines = [line.rstrip() for line in text.splitlines()]
+    return {"output": lines, "error": lines[-1] if found["kind"] == "pytb" else None}
 
 
 def transcript_path(srcdir: Any, recipe: str) -> Path:
@@ -142,6 +163,15 @@ def _executed(app: Sphinx) -> Iterator[Path]:
             yield stamp.with_suffix("")
 
 
+def _recipes(app: Sphinx) -> Iterator[Path]:
+    """Yield the copies of all recipes, whether they ran to their end or not."""
+    conf = app.config.sphinx_gallery_conf
+    for gallery in conf["gallery_dirs"]:
+        for target in sorted(Path(app.srcdir, gallery).glob("*.py")):
+            if executable_script(target, conf):
+                yield target
+
+
 def _settle_times(app: Sphinx) -> None:
     """Give cached recipes the recorded times too, before the times are listed."""
     for target in _executed(app):
@@ -151,14 +181,15 @@ def _settle_times(app: Sphinx) -> None:
 
 def _check(app: Sphinx) -> None:
     """Compare all outputs with the transcripts, or record them."""
-    record = app.config.record_transcripts
+    if app.config.record_transcripts:
+        for target in _recipes(app):
+            _record(app, target)
+        _record_packages(app)
+        return
     for target in _executed(app):
         cells = harvest(target.with_suffix(".rst"))
         _warn_of_machine_traces(app, target, cells)
-        if record:
-            _record(app, target, cells)
-        else:
-            _compare(app, target, cells)
+        _compare(app, target, cells)
 
 
 def _warn_of_machine_traces(app: Sphinx, target: Path, cells: list[dict]) -> None:
@@ -212,23 +243,77 @@ def _differences(recorded: list[dict], live: list[dict]) -> str:
     )
 
 
-def _record(app: Sphinx, target: Path, cells: list[dict]) -> None:
+def _record(app: Sphinx, target: Path) -> None:
     """Write the transcript where it changed, and say what changed."""
+    cells = harvest(target.with_suffix(".rst"))
+    _warn_of_machine_traces(app, target, cells)
     path = transcript_path(app.srcdir, target.stem)
-    record = _load(path)
-    if record and record["cells"] == cells:
+    shown = path.relative_to(app.srcdir).as_posix()
+    old, new = _load(path), _transcript(target, cells)
+    if old and _lasting(old) == _lasting(new):
         return
-    cost = json.loads(target.with_name(f"{target.stem}.cost.json").read_text())
-    new = {"torch": release(), "seconds": round(cost["time"], 1), "cells": cells}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    shown = path.relative_to(app.srcdir).as_posix()
-    if record is None:
+    if old is None:
         logger.info("%s: recorded", shown)
-    elif len(record["cells"]) != len(cells):
+    elif len(old["cells"]) != len(cells):
         logger.info("%s: recorded anew, the recipe has other cells", shown)
     else:
-        logger.info("%s: recorded anew\n%s", shown, _differences(record["cells"], cells))
+        logger.info("%s: recorded anew\n%s", shown, _differences(old["cells"], cells))
+
+
+def _record_packages(app: Sphinx) -> None:
+    """Write the versions of all that is installed, once a release."""
+    installed = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    text = {
+        "python": platform.python_version(),
+        "pins": pins(app.confdir),
+        "installed": dict(sorted(installed.items(), key=lambda item: item[0].lower())),
+    }
+    path = transcript_path(app.srcdir, "any").with_name(PACKAGES)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(text, indent=1) + "\n", "utf-8")
+
+
+def pins(confdir: Any) -> str:
+    """Return a digest of the pinned packages, torch aside."""
+    text = Path(confdir, "requirements.txt").read_text("utf-8")
+    lines = re.findall(r"^(?!torch==)\w.*$", text, re.MULTILINE)
+    return digest("\n".join(sorted(lines)))
+
+
+def _transcript(target: Path, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is kept of one run of a recipe."""
+    source = target.read_text("utf-8")
+    new = {"torch": release(), "recipe": digest(source), "status": "runs"}
+    death = (_load(notes_path(target)) or {}).get("death")
+    if not applies(source):
+        new |= {"status": "does not apply", "needs": needed_release(source)}
+        cells = []
+    elif death or any(cell["error"] for cell in cells):
+        new |= {"status": "fails", "death": death}
+    seconds = round(sum(cell["seconds"] for cell in cells), 1)
+    return {**new, "seconds": seconds, "cells": cells}
+
+
+def _lasting(record: dict[str, Any]) -> Any:
+    """Return what of a transcript is the same in each run: all but the times."""
+    cells = [{**cell, "seconds": None} for cell in record["cells"]]
+    return {**record, "seconds": None, "cells": cells}
+
+
+def needed_release(source: str) -> str | None:
+    """Return the release of torch from which on a recipe can run, if it names one.
+
+    A recipe names it by a comment: ``# sphinx_gallery_needs_torch = "2.8"``.
+    """
+    return extract_file_config(source).get("needs_torch")
+
+
+def applies(source: str) -> bool:
+    """Tell whether the installed release of torch has what a recipe needs."""
+    needed = needed_release(source)
+    return needed is None or Version(release()) >= Version(needed)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

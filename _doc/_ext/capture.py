@@ -1,0 +1,97 @@
+"""Note what happens in a cell besides its output: exceptions that it caught, its time.
+
+A recipe catches the error that it is about and prints the message. To tell that
+``UserError`` was raised under one release and not under another, the exceptions
+themselves are needed. The module-level ``except`` clauses of a recipe are therefore
+compiled with one more statement, which changes neither its text nor its line numbers.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import codeop
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_HOOK = "__cookbook_caught__"
+
+
+class Capture:
+    """What the cells of one recipe did, by the line at which they begin."""
+
+    def __init__(self) -> None:
+        self.cells: dict[int, dict[str, Any]] = {}
+        self.caught: list[list[str]] = []
+        self.since = time.perf_counter()
+
+    def start(self) -> None:
+        """Begin to watch this process."""
+        setattr(builtins, _HOOK, self._note)
+        codeop.Compile = _Compile  # what Sphinx-Gallery compiles a cell with
+        self.since = time.perf_counter()
+
+    def _note(self) -> None:
+        """Note the exception that is being handled."""
+        kind, error, _ = sys.exc_info()
+        name = kind.__qualname__
+        if kind.__module__ != "builtins":
+            name = f"{kind.__module__}.{name}"
+        self.caught.append([name, str(error)])
+
+    def end_cell(self, line: int) -> None:
+        """Close the cell that begins at ``line``."""
+        now = time.perf_counter()
+        self.cells[line] = {"caught": self.caught, "seconds": round(now - self.since, 1)}
+        self.caught, self.since = [], now
+
+    def write(self, path: Path) -> None:
+        """Write the notes, for :func:`_ext.transcripts.harvest`."""
+        path.write_text(json.dumps(self.cells), "utf-8")
+
+
+#: The recipe that this process runs.
+current = Capture()
+
+
+def end_cell(block: tuple, block_vars: dict, gallery_conf: dict) -> str:
+    """Close a cell; Sphinx-Gallery calls its image scrapers after each one."""
+    del block_vars, gallery_conf
+    current.end_cell(block[2])
+    return ""
+
+
+class _Compile(codeop.Compile):
+    """Compile as before, with the hook in the ``except`` clauses of the module."""
+
+    def __call__(self, source: Any, *arguments: Any, **options: Any) -> Any:
+        """Compile a syntax tree or a text."""
+        if isinstance(source, ast.AST):
+            source = ast.fix_missing_locations(_Hooked().visit(source))
+        return super().__call__(source, *arguments, **options)
+
+
+class _Hooked(ast.NodeTransformer):
+    """Call the hook first in each ``except`` clause, but in no function or class.
+
+    Functions and methods may be traced by torch, which must see them as written.
+    """
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+        """Insert the call."""
+        self.generic_visit(node)
+        call = ast.Call(ast.Name(_HOOK, ast.Load()), [], [])
+        hook = ast.copy_location(ast.Expr(call), node.body[0])
+        node.body.insert(0, hook)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """Leave it alone."""
+        return node
+
+    visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = visit_FunctionDef

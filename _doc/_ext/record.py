@@ -1,0 +1,186 @@
+"""Record transcripts under other releases of torch.
+
+``make transcripts RELEASE=2.9.1`` makes an environment with that release, runs the
+recipes whose transcripts are stale, as the site does, and removes the environment.
+The site that is built for it is a small one, with only those recipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from _ext.transcripts import PACKAGES, digest, pins
+
+ROOT = Path(__file__).parents[2]
+TRANSCRIPTS = ROOT / "_doc/transcripts"
+WORK = ROOT / "build/releases"
+
+#: Free space that a release with its CUDA libraries needs while it is installed.
+DISK = 16 * 2**30
+
+INDEX = """\
+Recipes
+=======
+
+.. toctree::
+
+   auto_recipes/index
+"""
+
+
+class RecordError(Exception):
+    """Something outside of the recipes keeps a release from being recorded."""
+
+
+def requirements(release: str) -> str:
+    """Return the site's requirements with another release of torch."""
+    text = (ROOT / "requirements.txt").read_text("utf-8")
+    return re.sub(r"^torch==.*$", f"torch=={release}", text, flags=re.MULTILINE)
+
+
+def stale(release: str, recipes: list[Path]) -> list[Path]:
+    """Return the recipes that changed since they were recorded under a release.
+
+    A recipe is also stale if the site's requirements changed.
+    """
+    folder = TRANSCRIPTS / release
+    packages = folder / PACKAGES
+    if not packages.exists():
+        return recipes
+    if json.loads(packages.read_text("utf-8"))["pins"] != pins(ROOT):
+        return recipes
+    return [path for path in recipes if _text_changed(folder, path)]
+
+
+def _text_changed(folder: Path, recipe: Path) -> bool:
+    try:
+        record = json.loads((folder / f"{recipe.stem}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return True
+    return record["recipe"] != digest(recipe.read_text("utf-8"))
+
+
+def record(release: str, recipes: list[Path], *, keep: bool, jobs: int) -> None:
+    """Install a release, run recipes under it and write their transcripts.
+
+    Raises
+    ------
+    RecordError
+        If the release cannot be installed, or Sphinx ends before the transcripts are
+        written. Those already written stay.
+    """
+    folder = WORK / release
+    python = _environment(release, folder / "venv")
+    try:
+        source = _small_site(folder / "site", recipes)
+        command = [python, "-m", "sphinx", "-c", ROOT, "-b", "dummy", "-E"]
+        command += ["-D", "record_transcripts=1", "-D", f"recipe_jobs={jobs}"]
+        done = subprocess.run([*command, source, folder / "out"], check=False)
+        missing = [path.stem for path in recipes if _text_changed(TRANSCRIPTS / release, path)]
+        if missing:
+            raise RecordError(
+                f"torch {release}: Sphinx ended with status {done.returncode} and "
+                f"without the transcripts of {', '.join(missing)}; see above."
+            )
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(release: str, folder: Path) -> Path:
+    """Return the interpreter of an environment with a release of torch."""
+    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    if (folder / "made").exists():
+        return python
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < DISK:
+        raise RecordError(
+            f"torch {release}: {free / 2**30:.0f} GiB are free in {WORK}, and an "
+            f"installation needs up to {DISK / 2**30:.0f}. Make room, then try again."
+        )
+    print(f"torch {release}: installing", flush=True)
+    venv.create(folder, with_pip=True, clear=True)
+    wanted = folder / "requirements.txt"
+    wanted.write_text(requirements(release), "utf-8")
+    command = [python, "-m", "pip", "install", "--quiet", "-r", wanted]
+    if subprocess.run(command, check=False).returncode:
+        raise RecordError(
+            f"torch {release}: pip could not install it; see above. Is the network "
+            "there, and does this release have a build for this Python?"
+        )
+    (folder / "made").touch()
+    return python
+
+
+def _small_site(folder: Path, recipes: list[Path]) -> Path:
+    """Make a site of a few recipes whose transcripts are those of the real one."""
+    source = folder / "_doc"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "recipes").mkdir(parents=True)
+    source.mkdir()
+    for path in [*recipes, ROOT / "recipes/GALLERY_HEADER.rst"]:
+        shutil.copy(path, folder / "recipes")
+    (source / "index.rst").write_text(INDEX, "utf-8")
+    for name in ("inventories", "transcripts"):
+        (source / name).symlink_to(ROOT / "_doc" / name)
+    return source
+
+
+def _shard(recipes: list[Path], shard: str) -> list[Path]:
+    """Return the share ``2/4`` of the recipes: the second of four parts."""
+    part, _, parts = shard.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise RecordError(f"SHARD is {shard!r}: give something like 2/4.")
+    return recipes[int(part) - 1 :: int(parts)]
+
+
+def _releases(wanted: str) -> list[str]:
+    """Return the releases that are meant by a name, or by ``all``."""
+    known = runpy.run_path(str(ROOT / "conf.py"))["torch_releases"]
+    if wanted == "all":
+        return known
+    if wanted not in known:
+        raise RecordError(
+            f"RELEASE is {wanted!r}: give all, or one of {', '.join(known)}. A new "
+            "release is added to torch_releases in conf.py."
+        )
+    return [wanted]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Record what is stale; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make transcripts", description=__doc__)
+    parser.add_argument("release")
+    parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--jobs", type=int, default=0)
+    given = parser.parse_args(arguments)
+    status = 0
+    try:
+        releases = _releases(given.release)
+        recipes = _shard(sorted((ROOT / "recipes").glob("plot_*.py")), given.shard)
+    except RecordError as error:
+        sys.exit(str(error))
+    for release in releases:
+        todo = stale(release, recipes)
+        print(f"torch {release}: {len(todo)} of {len(recipes)} recipes to run", flush=True)
+        try:
+            if todo:
+                record(release, todo, keep=given.keep, jobs=given.jobs)
+        except RecordError as error:
+            print(error, file=sys.stderr)
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
