@@ -28,6 +28,7 @@ extensions = [
     "_ext.downloads",
     "_ext.freshness",
     "_ext.functions",
+    "_ext.inventories",
     "_ext.isolation",
     "_ext.transcripts",
 ]
@@ -58,6 +59,8 @@ sphinx_gallery_conf = {
     "recommender": {"enable": True, "n_examples": 4},
     "backreferences_dir": "auto_recipes/backreferences",
     "doc_module": ("torch",),
+    # torch documents Dim and its like under the module that defines them.
+    "prefer_full_module": {r"^torch\.export\.dynamic_shapes\."},
     "write_computation_times": True,
 }
 recipe_time_limit = 120  # seconds

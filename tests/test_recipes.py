@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 
 import pytest
-from conftest import RECIPES
+from conftest import RECIPES, ROOT
 
 from _ext.isolation import time_limit
+from _ext.transcripts import release
 
 #: Lines that a library prints on stderr and that a recipe cannot help:
 #: (recipe, beginning of the line, reason and where it is reported).
@@ -22,9 +24,25 @@ def unexpected(recipe: str, stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if not line.startswith(allowed or "\0")]
 
 
+def recorded_output(recipe: str) -> str:
+    """Return all that a recipe prints, from its transcript."""
+    (path,) = ROOT.glob(f"_doc/transcripts/{release()}/{recipe}.json")
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    return "\n".join(line for cell in cells for line in cell["output"])
+
+
+def lines(text: str) -> list[str]:
+    """Return the lines of a text, without what a page does not keep."""
+    return [line.rstrip() for line in text.expandtabs().splitlines() if line.strip()]
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_runs_as_a_script(path, tmp_path):
-    """The script exits with 0, in time, silent on stderr, and leaves no file."""
+    """The script prints what its page shows, is silent on stderr, and leaves no file.
+
+    It runs in a process that has torch from nothing, and so shows that the process
+    from which the site's recipes are forked gives nothing away.
+    """
     shutil.copy(path, tmp_path)
     done = subprocess.run(
         [sys.executable, path.name],
@@ -35,6 +53,8 @@ def test_recipe_runs_as_a_script(path, tmp_path):
         timeout=time_limit(path, 120),
     )
     assert done.returncode == 0, done.stderr
+    printed = done.stdout.replace(f"{tmp_path}/", "")
+    assert lines(printed) == lines(recorded_output(path.stem))
     assert unexpected(path.name, done.stderr) == []
     assert [left.name for left in tmp_path.iterdir()] == [path.name]
 

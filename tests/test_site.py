@@ -165,7 +165,7 @@ def test_recipes_by_function(html):
     links = " ".join(link["href"] for link in section.select("a.reference.internal"))
     for name in NAMES:
         assert name in links
-    dims = page.find(id="torch-export-dim")
+    dims = page.find(id="torch-export-dynamic-shapes-dim")
     assert dims is not None
 
 

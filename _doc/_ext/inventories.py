@@ -13,8 +13,15 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sphinx.util.inventory import InventoryFile
+
+from _ext.transcripts import digest
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +80,20 @@ def main() -> int:
         else:
             print(f"{name}: up to date" + (f", dropped {', '.join(gone)}" * bool(gone)))
     return status
+
+
+def _note_contents(app: Sphinx, config: Config) -> None:
+    """Make all pages stale when an inventory changes; Sphinx itself does not notice."""
+    folder = Path(app.srcdir, "inventories")
+    texts = [path.read_text("utf-8") for path in sorted(folder.glob("*.txt"))]
+    config.inventories_digest = digest("".join(texts))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx."""
+    app.add_config_value("inventories_digest", "", "env", str)
+    app.connect("config-inited", _note_contents)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 if __name__ == "__main__":

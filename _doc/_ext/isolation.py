@@ -26,6 +26,7 @@ import sysconfig
 import tempfile
 import threading
 import traceback
+import unittest.mock
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from pathlib import Path
@@ -183,18 +184,16 @@ def _shown(source: Path) -> str:
 
 
 def _start(process: multiprocessing.process.BaseProcess) -> None:
-    """Start a process; the fork server, if it is not up yet, finds our modules."""
-    # Python 3.11 to 3.13 do not give the fork server the parent's sys.path:
-    # https://github.com/python/cpython/issues/126631
-    path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
-    try:
+    """Start a process; the fork server, if it is not up yet, inherits our settings."""
+    settings = {
+        # The fork server of Python 3.11 ignores the sys.path that it is given:
+        # https://github.com/python/cpython/blob/v3.11.7/Lib/multiprocessing/forkserver.py#L166
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        # Recipes run side by side; and a sum has one order, on any machine.
+        "OMP_NUM_THREADS": "1",
+    }
+    with unittest.mock.patch.dict(os.environ, settings):
         process.start()
-    finally:
-        if path is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = path
 
 
 def _kill(process: multiprocessing.process.BaseProcess) -> None:
