@@ -56,7 +56,11 @@ sphinx_gallery_conf = {
     "only_warn_on_example_error": True,
     "line_numbers": True,
     "remove_config_comments": True,
-    "recommender": {"enable": True, "n_examples": 4},
+    "recommender": {
+        "enable": True,
+        "n_examples": 4,
+        "rubric_header": "Related recipes",
+    },
     "backreferences_dir": "auto_recipes/backreferences",
     "doc_module": ("torch",),
     # torch documents Dim and its like under the module that defines them.
