@@ -28,13 +28,17 @@ class Capture:
     def __init__(self) -> None:
         self.cells: dict[int, dict[str, Any]] = {}
         self.caught: list[list[str]] = []
-        self.since = time.perf_counter()
+        self.since: float | None = None
 
     def start(self) -> None:
         """Begin to watch this process."""
         setattr(builtins, _HOOK, self._note)
         codeop.Compile = _Compile  # what Sphinx-Gallery compiles a cell with
-        self.since = time.perf_counter()
+
+    def begin_cell(self) -> None:
+        """Open a cell, if none is open."""
+        if self.since is None:
+            self.since = time.perf_counter()
 
     def _note(self) -> None:
         """Note the exception that is being handled."""
@@ -46,9 +50,10 @@ class Capture:
 
     def end_cell(self, line: int) -> None:
         """Close the cell that begins at ``line``."""
-        now = time.perf_counter()
-        self.cells[line] = {"caught": self.caught, "seconds": round(now - self.since, 1)}
-        self.caught, self.since = [], now
+        self.begin_cell()  # a cell that could not be parsed was never opened
+        seconds = round(time.perf_counter() - self.since, 1)
+        self.cells[line] = {"caught": self.caught, "seconds": seconds}
+        self.caught, self.since = [], None
 
     def write(self, path: Path) -> None:
         """Write the notes, for :func:`_ext.transcripts.harvest`."""
@@ -71,6 +76,7 @@ class _Compile(codeop.Compile):
 
     def __call__(self, source: Any, *arguments: Any, **options: Any) -> Any:
         """Compile a syntax tree or a text."""
+        current.begin_cell()
         if isinstance(source, ast.AST):
             source = ast.fix_missing_locations(_Hooked().visit(source))
         return super().__call__(source, *arguments, **options)

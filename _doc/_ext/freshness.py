@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from sphinx.util import logging
 from sphinx_gallery.gen_rst import executable_script
 
@@ -63,13 +64,13 @@ def ingredients(source: Path, settings: str) -> dict[str, Any]:
     return {
         "text": _digest(text),
         "python": platform.python_version(),
-        "packages": _versions((*_imported(text), *RUNNERS)),
+        "packages": _versions((*imported(text), *RUNNERS)),
         "settings": _digest(settings),
         "runner": _runner_digest(),
     }
 
 
-def _imported(text: str) -> set[str]:
+def imported(text: str) -> set[str]:
     """Return the distributions that a recipe imports; none where it cannot be parsed."""
     try:
         tree = ast.parse(text)
@@ -95,7 +96,7 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     queue = list(names)
     while queue:
-        name = re.sub(r"[-_.]+", "-", queue.pop()).lower()
+        name = canonicalize_name(queue.pop())
         if name in found:
             continue
         version, required = _requirements(name)

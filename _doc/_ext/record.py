@@ -17,7 +17,10 @@ import sys
 import venv
 from pathlib import Path
 
-from _ext.transcripts import PACKAGES, digest, pins
+from packaging.utils import canonicalize_name
+
+from _ext.freshness import RUNNERS, imported
+from _ext.transcripts import PACKAGES, digest
 
 ROOT = Path(__file__).parents[2]
 TRANSCRIPTS = ROOT / "_doc/transcripts"
@@ -47,17 +50,37 @@ def requirements(release: str) -> str:
 
 
 def stale(release: str, recipes: list[Path]) -> list[Path]:
-    """Return the recipes that changed since they were recorded under a release.
+    """Return the recipes whose transcripts under a release are missing or outdated.
 
-    A recipe is also stale if the site's requirements changed.
+    A transcript is outdated if the recipe was edited, or if the requirements pin
+    another version of a package that the recipe imports or that runs it.
     """
     folder = TRANSCRIPTS / release
-    packages = folder / PACKAGES
-    if not packages.exists():
+    try:
+        installed = json.loads((folder / PACKAGES).read_text("utf-8"))["installed"]
+    except (OSError, ValueError):
         return recipes
-    if json.loads(packages.read_text("utf-8"))["pins"] != pins(ROOT):
-        return recipes
-    return [path for path in recipes if _text_changed(folder, path)]
+    pinned = _pins(requirements(release))
+    return [
+        path
+        for path in recipes
+        if _text_changed(folder, path) or _packages_changed(path, pinned, installed)
+    ]
+
+
+def _pins(text: str) -> dict[str, str]:
+    """Return the pinned version of each package in a requirements file."""
+    found = re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in found}
+
+
+def _packages_changed(recipe: Path, pinned: dict, installed: dict) -> bool:
+    names = {*imported(recipe.read_text("utf-8")), *RUNNERS}
+    return any(
+        pinned[name] != installed.get(name, "").partition("+")[0]
+        for name in map(canonicalize_name, names)
+        if name in pinned
+    )
 
 
 def _text_changed(folder: Path, recipe: Path) -> bool:

@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 from sphinx.errors import ConfigError
 from sphinx.util import logging
@@ -250,7 +251,7 @@ def _record(app: Sphinx, target: Path) -> None:
     path = transcript_path(app.srcdir, target.stem)
     shown = path.relative_to(app.srcdir).as_posix()
     old, new = _load(path), _transcript(target, cells)
-    if old and _lasting(old) == _lasting(new):
+    if old and lasting(old) == lasting(new):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -264,22 +265,15 @@ def _record(app: Sphinx, target: Path) -> None:
 
 def _record_packages(app: Sphinx) -> None:
     """Write the versions of all that is installed, once a release."""
-    installed = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    found = metadata.distributions()
+    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in found}
     text = {
         "python": platform.python_version(),
-        "pins": pins(app.confdir),
-        "installed": dict(sorted(installed.items(), key=lambda item: item[0].lower())),
+        "installed": dict(sorted(installed.items())),
     }
     path = transcript_path(app.srcdir, "any").with_name(PACKAGES)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(text, indent=1) + "\n", "utf-8")
-
-
-def pins(confdir: Any) -> str:
-    """Return a digest of the pinned packages, torch aside."""
-    text = Path(confdir, "requirements.txt").read_text("utf-8")
-    lines = re.findall(r"^(?!torch==)\w.*$", text, re.MULTILINE)
-    return digest("\n".join(sorted(lines)))
 
 
 def _transcript(target: Path, cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -296,7 +290,7 @@ def _transcript(target: Path, cells: list[dict[str, Any]]) -> dict[str, Any]:
     return {**new, "seconds": seconds, "cells": cells}
 
 
-def _lasting(record: dict[str, Any]) -> Any:
+def lasting(record: dict[str, Any]) -> Any:
     """Return what of a transcript is the same in each run: all but the times."""
     cells = [{**cell, "seconds": None} for cell in record["cells"]]
     return {**record, "seconds": None, "cells": cells}
