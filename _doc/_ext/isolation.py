@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 logger = sphinx_logging.getLogger(__name__)
 
-#: What a forked recipe finds already imported.
-PRELOAD = ["_ext.warm", "_ext.isolation", "sphinx.cmd.build"]
+#: What a forked recipe finds already imported; the last one closes the list.
+PRELOAD = ["_ext.isolation", "sphinx.cmd.build", "_ext.warm"]
 
 #: Seconds that a process gets to report its own time-out before it is killed.
 GRACE = 10
