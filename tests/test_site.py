@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -209,3 +210,13 @@ def test_second_build_runs_nothing(html):
     done = sphinx(ROOT / "_doc", html)
     assert done.returncode == 0, done.stderr
     assert "successfully executed 0 out of 0 files" in done.stdout
+
+
+def test_configuration_does_not_import_torch():
+    """Reading conf.py and its extensions takes no torch."""
+    code = (
+        "import runpy, sys; conf = runpy.run_path('conf.py'); "
+        "[__import__(name) for name in conf['extensions']]; "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -56,8 +56,9 @@ logger = sphinx_logging.getLogger(__name__)
 #: What a forked recipe finds already imported; the last one closes the list.
 PRELOAD = ["_ext.isolation", "sphinx.cmd.build", "_ext.warm"]
 
-#: Seconds that a process gets to report its own time-out before it is killed.
-GRACE = 10
+#: Seconds beyond a recipe's limit after which compiled code that does not return is
+#: ended, and after which the process is killed: it has also to start.
+ALARM_GRACE, GRACE = 5, 60
 
 
 class RecipeBackend(ParallelBackendBase):
@@ -73,6 +74,7 @@ class RecipeBackend(ParallelBackendBase):
         self.pool = ThreadPoolExecutor(jobs)
         self.lock = threading.Lock()
         self.running: set[multiprocessing.process.BaseProcess] = set()
+        self.aborted = False
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         """Return the number of recipes that run side by side, whatever is asked."""
@@ -91,6 +93,7 @@ class RecipeBackend(ParallelBackendBase):
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """End all running recipes, as after Ctrl-C."""
+        self.aborted = True
         self.pool.shutdown(wait=False, cancel_futures=True)
         for process in list(self.running):
             _kill(process)
@@ -111,6 +114,8 @@ class RecipeBackend(ParallelBackendBase):
         with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
             job = (source, Path(folder), target, conf, limit)
             outcome, death = self._run(job)
+        if self.aborted:
+            raise InterruptedError(source)
         if outcome is None:
             return self._report_death(source, target, conf, death)
         result, records, leaked = outcome
@@ -273,7 +278,7 @@ def _set_alarm(recipe: str, limit: float, dump: TextIO) -> None:
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, on_alarm)
         signal.setitimer(signal.ITIMER_REAL, limit)
-    faulthandler.dump_traceback_later(limit + GRACE / 2, exit=True, file=dump)
+    faulthandler.dump_traceback_later(limit + ALARM_GRACE, exit=True, file=dump)
 
 
 @contextlib.contextmanager
