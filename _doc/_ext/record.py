@@ -60,7 +60,7 @@ def stale(release: str, recipes: list[Path]) -> list[Path]:
         installed = json.loads((folder / PACKAGES).read_text("utf-8"))["installed"]
     except (OSError, ValueError):
         return recipes
-    pinned = _pins(requirements(release))
+    pinned = pins(requirements(release))
     return [
         path
         for path in recipes
@@ -68,7 +68,7 @@ def stale(release: str, recipes: list[Path]) -> list[Path]:
     ]
 
 
-def _pins(text: str) -> dict[str, str]:
+def pins(text: str) -> dict[str, str]:
     """Return the pinned version of each package in a requirements file."""
     found = re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)
     return {canonicalize_name(name): version for name, version in found}
@@ -101,8 +101,8 @@ def record(release: str, recipes: list[Path], *, keep: bool, jobs: int) -> None:
         written. Those already written stay.
     """
     folder = WORK / release
-    python = _environment(release, folder / "venv")
     try:
+        python = _environment(release, folder / "venv")
         source = _small_site(folder / "site", recipes)
         command = [python, "-m", "sphinx", "-c", ROOT, "-b", "dummy", "-E"]
         command += ["-D", "record_transcripts=1", "-D", f"recipe_jobs={jobs}"]
@@ -158,11 +158,11 @@ def _small_site(folder: Path, recipes: list[Path]) -> Path:
     return source
 
 
-def _shard(recipes: list[Path], shard: str) -> list[Path]:
+def shard(recipes: list[Path], share: str) -> list[Path]:
     """Return the share ``2/4`` of the recipes: the second of four parts."""
-    part, _, parts = shard.partition("/")
+    part, _, parts = share.partition("/")
     if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-        raise RecordError(f"SHARD is {shard!r}: give something like 2/4.")
+        raise RecordError(f"SHARD is {share!r}: give something like 2/4.")
     return recipes[int(part) - 1 :: int(parts)]
 
 
@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     status = 0
     try:
         releases = _releases(given.release)
-        recipes = _shard(sorted((ROOT / "recipes").glob("plot_*.py")), given.shard)
+        recipes = shard(sorted((ROOT / "recipes").glob("plot_*.py")), given.shard)
     except RecordError as error:
         sys.exit(str(error))
     for release in releases:

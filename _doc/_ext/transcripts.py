@@ -46,7 +46,7 @@ PACKAGES = "packages.json"
 _CELL = re.compile(r"^\.\. GENERATED FROM PYTHON SOURCE LINES (\d+)-\d+\n", re.MULTILINE)
 _OUTPUT = re.compile(
     r"^\.\. rst-class:: sphx-glr-script-out\n\n"
-    r" \.\. code-block:: (?P<kind>none|pytb)\n\n"
+    r" ?\.\. code-block:: (?P<kind>none|pytb)\n\n"
     r"(?P<text>(?: {4}.*\n|[ \t]*\n)+)",
     re.MULTILINE,
 )

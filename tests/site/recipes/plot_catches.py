@@ -1,0 +1,26 @@
+"""
+Catch an exception
+==================
+
+It catches one exception at the level of the module and one in a function.
+"""
+
+import torch
+
+try:
+    torch.zeros(2) + torch.zeros(3)
+except RuntimeError as error:
+    print(error)
+
+# %%
+# An exception in a function is the function's own affair.
+
+
+def careful():
+    try:
+        raise KeyError("quiet")
+    except KeyError:
+        return "caught"
+
+
+print(careful())

@@ -1,0 +1,146 @@
+"""Transcripts of other releases: what is recorded, and when it is recorded again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from conftest import ROOT
+
+from _ext import record
+from _ext.transcripts import PACKAGES, digest, release
+
+
+@pytest.fixture(scope="module")
+def site(make_site):
+    """Record a site of recipes that catch, fail and do not apply."""
+    return make_site("plot_catches", "plot_newer", "plot_raises", "plot_exits").record()
+
+
+def transcript(site, name):
+    """Return the transcript of a recipe."""
+    return json.loads(site.transcript(name).read_text("utf-8"))
+
+
+def test_caught_exceptions(site):
+    """A caught exception is recorded with its type and message, cell by cell."""
+    cells = transcript(site, "plot_catches")["cells"]
+    (caught,) = cells[0]["caught"]
+    assert caught[0] == "RuntimeError"
+    assert caught[1] == cells[0]["output"][0]
+    assert cells[1]["caught"] == []
+
+
+def test_recipe_that_does_not_apply(site):
+    """A recipe that needs a newer release is not run, and its record says so."""
+    record_ = transcript(site, "plot_newer")
+    assert (record_["status"], record_["needs"]) == ("does not apply", "99.0")
+    assert "sphx-glr-script-out" not in site.page("plot_newer")
+
+
+def test_recipe_that_fails(site):
+    """A recipe that raises is recorded as failing, in the cell where it did."""
+    record_ = transcript(site, "plot_raises")
+    assert record_["status"] == "fails"
+    errors = [cell["error"] for cell in record_["cells"]]
+    assert errors == [None, "RuntimeError: as it must"]
+
+
+def test_recipe_that_dies(site):
+    """A recipe that ends its process is recorded with the reason."""
+    record_ = transcript(site, "plot_exits")
+    assert record_["status"] == "fails"
+    assert "exit status 3" in record_["death"]
+
+
+def test_installed_packages(site):
+    """What was installed is recorded once."""
+    (path,) = site.folder.glob(f"_doc/transcripts/*/{PACKAGES}")
+    installed = json.loads(path.read_text("utf-8"))["installed"]
+    assert installed["torch"].startswith(release())
+
+
+@pytest.fixture
+def recorded(monkeypatch, tmp_path):
+    """Return a recipe and its transcript under a release, both current."""
+    folder = tmp_path / "transcripts/2.9.1"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(record, "TRANSCRIPTS", folder.parent)
+    recipe = tmp_path / "plot_any.py"
+    recipe.write_text('"""\nAny\n===\n"""\nimport numpy\n', "utf-8")
+    text = {"recipe": digest(recipe.read_text("utf-8"))}
+    (folder / "plot_any.json").write_text(json.dumps(text), "utf-8")
+    pinned = record.pins(record.requirements("2.9.1"))
+    (folder / PACKAGES).write_text(json.dumps({"installed": pinned}), "utf-8")
+    return recipe, folder
+
+
+def test_current_transcript_is_kept(recorded):
+    """Nothing is run where nothing changed."""
+    recipe, _ = recorded
+    assert record.stale("2.9.1", [recipe]) == []
+
+
+def test_edited_recipe_is_stale(recorded):
+    """An edited recipe runs again."""
+    recipe, _ = recorded
+    recipe.write_text(recipe.read_text("utf-8") + "\n", "utf-8")
+    assert record.stale("2.9.1", [recipe]) == [recipe]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_stale"), [("numpy", True), ("sphinx-gallery", True), ("pytest", False)]
+)
+def test_other_package_is_stale(recorded, name, is_stale):
+    """Another version of a package concerns the recipes that import it, or all."""
+    recipe, folder = recorded
+    path = folder / PACKAGES
+    installed = json.loads(path.read_text("utf-8"))["installed"]
+    path.write_text(json.dumps({"installed": {**installed, name: "0"}}), "utf-8")
+    assert record.stale("2.9.1", [recipe]) == [recipe] * is_stale
+
+
+def test_requirements_name_the_release():
+    """The environment of a release is the site's with that release of torch."""
+    assert "\ntorch==2.9.1\n" in record.requirements("2.9.1")
+
+
+def test_unknown_release():
+    """A release that the site does not know is answered with those it does."""
+    with pytest.raises(SystemExit, match=r"RELEASE is '1.0': give all, or one of 2.6.0"):
+        record.main(["1.0"])
+
+
+def test_shards():
+    """All shards together are all recipes, each once."""
+    recipes = [ROOT / f"plot_{i}.py" for i in range(10)]
+    parts = [record.shard(recipes, f"{part}/4") for part in range(1, 5)]
+    assert sorted(sum(parts, [])) == sorted(recipes)
+
+
+@pytest.mark.parametrize("wrong", ["5/4", "0/4", "a", "1/b"])
+def test_wrong_shard(wrong):
+    """A shard that does not exist is answered with an example."""
+    with pytest.raises(record.RecordError, match="give something like 2/4"):
+        record.shard([], wrong)
+
+
+def test_full_disk(monkeypatch, recorded, tmp_path):
+    """Where there is no room, nothing is installed, and the message says how much."""
+    recipe, _ = recorded
+    monkeypatch.setattr(record, "WORK", tmp_path / "work")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
+    with pytest.raises(record.RecordError, match="1 GiB are free .* needs up to 16"):
+        record.record("2.9.1", [recipe], keep=False, jobs=1)
+
+
+def test_failed_installation(monkeypatch, recorded, tmp_path):
+    """Where pip fails the message says so, and no environment is left."""
+    recipe, _ = recorded
+    monkeypatch.setattr(record, "WORK", tmp_path / "work")
+    monkeypatch.setattr(record, "requirements", lambda _: "not a requirement at all")
+    with pytest.raises(record.RecordError, match="pip could not install it"):
+        record.record("2.9.1", [recipe], keep=False, jobs=1)
+    assert not (tmp_path / "work/2.9.1").exists()
