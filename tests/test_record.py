@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT
+from conftest import RECIPES, ROOT
 
 from _ext import record
 from _ext.transcripts import PACKAGES, digest, release
+
+RELEASES = runpy.run_path(str(ROOT / "conf.py"))["torch_releases"]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,15 @@ def test_installed_packages(site):
     (path,) = site.folder.glob(f"_doc/transcripts/*/{PACKAGES}")
     installed = json.loads(path.read_text("utf-8"))["installed"]
     assert installed["torch"].startswith(release())
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_all_recipes_are_recorded(name):
+    """Each recipe has a current transcript under each release, and none fails."""
+    assert record.stale(name, RECIPES) == []
+    for path in RECIPES:
+        text = (record.TRANSCRIPTS / name / f"{path.stem}.json").read_text("utf-8")
+        assert json.loads(text)["status"] in {"runs", "does not apply"}, path.stem
 
 
 @pytest.fixture
