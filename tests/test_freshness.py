@@ -11,9 +11,8 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, Site
-
 from _ext import freshness
+from conftest import ROOT, Site
 
 NAMES = ["plot_export", "plot_unicode"]
 

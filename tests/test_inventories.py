@@ -5,10 +5,9 @@ from __future__ import annotations
 import urllib.error
 
 import pytest
+from _ext.inventories import refresh
 from conftest import ROOT
 from sphinx.util.inventory import InventoryFile
-
-from _ext.inventories import refresh
 
 OTHER = b"""# Sphinx inventory version 1
 # Project: Other
@@ -23,7 +22,9 @@ def other(tmp_path):
     """Return the address of some other documentation, and an inventory of it."""
     (tmp_path / "objects.inv").write_bytes(OTHER)
     path = tmp_path / "other.txt"
-    path.write_text("# Sphinx inventory version 1\nother.run function old.html\nadded\n")
+    path.write_text(
+        "# Sphinx inventory version 1\nother.run function old.html\nadded\n"
+    )
     return tmp_path.as_uri() + "/", path
 
 
@@ -48,7 +49,9 @@ def test_refresh_without_network(other):
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("_doc/inventories/*.txt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("_doc/inventories/*.txt")), ids=lambda path: path.stem
+)
 def test_committed_inventory(path):
     """Each file is sorted, has no name twice, and is read by Sphinx."""
     lines = path.read_text("utf-8").splitlines()[3:]

@@ -14,7 +14,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 def make(*arguments: str) -> subprocess.CompletedProcess:
     """Run make in the repository."""
     command = ["make", "--no-print-directory", *arguments]
-    return subprocess.run(command, capture_output=True, check=False, cwd=ROOT, text=True)
+    return subprocess.run(
+        command, capture_output=True, check=False, cwd=ROOT, text=True
+    )
 
 
 def test_help_lists_each_target():

@@ -8,10 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import RECIPES, ROOT
-
 from _ext.isolation import time_limit
 from _ext.transcripts import release
+from conftest import RECIPES, ROOT
 
 #: Lines that a library prints on stderr and that a recipe cannot help:
 #: (recipe, beginning of the line, reason and where it is reported).
@@ -21,7 +20,9 @@ EXPECTED_ON_STDERR: list[tuple[str, str, str]] = []
 def unexpected(recipe: str, stderr: str) -> list[str]:
     """Return the lines that no entry above allows."""
     allowed = tuple(start for name, start, _ in EXPECTED_ON_STDERR if name == recipe)
-    return [line for line in stderr.splitlines() if not line.startswith(allowed or "\0")]
+    return [
+        line for line in stderr.splitlines() if not line.startswith(allowed or "\0")
+    ]
 
 
 def recorded_output(recipe: str) -> str:

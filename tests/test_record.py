@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import runpy
 import shutil
 from types import SimpleNamespace
 
 import pytest
-from conftest import RECIPES, ROOT
-
 from _ext import record
 from _ext.transcripts import PACKAGES, digest, release
+from conftest import RECIPES, ROOT
 
 RELEASES = runpy.run_path(str(ROOT / "conf.py"))["torch_releases"]
 
@@ -121,7 +121,9 @@ def test_requirements_name_the_release():
 
 def test_unknown_release():
     """A release that the site does not know is answered with those it does."""
-    with pytest.raises(SystemExit, match=r"RELEASE is '1.0': give all, or one of 2.6.0"):
+    with pytest.raises(
+        SystemExit, match=r"RELEASE is '1.0': give all, or one of 2.6.0"
+    ):
         record.main(["1.0"])
 
 
@@ -129,7 +131,7 @@ def test_shards():
     """All shards together are all recipes, each once."""
     recipes = [ROOT / f"plot_{i}.py" for i in range(10)]
     parts = [record.shard(recipes, f"{part}/4") for part in range(1, 5)]
-    assert sorted(sum(parts, [])) == sorted(recipes)
+    assert sorted(itertools.chain(*parts)) == sorted(recipes)
 
 
 @pytest.mark.parametrize("wrong", ["5/4", "0/4", "a", "1/b"])
@@ -144,7 +146,7 @@ def test_full_disk(monkeypatch, recorded, tmp_path):
     recipe, _ = recorded
     monkeypatch.setattr(record, "WORK", tmp_path / "work")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
-    with pytest.raises(record.RecordError, match="1 GiB are free .* needs up to 16"):
+    with pytest.raises(record.RecordError, match=r"1 GiB are free .* needs up to 16"):
         record.record("2.9.1", [recipe], keep=False, jobs=1)
 
 

@@ -125,16 +125,16 @@ def test_links_to_the_api(recipe):
 
 def test_links_to_the_api_in_prose(html):
     """So does a name in the prose."""
-    page = soup(
-        html / "auto_recipes/plot_exporter_exporter_with_dynamic_cache.html"
-    )
+    page = soup(html / "auto_recipes/plot_exporter_exporter_with_dynamic_cache.html")
     assert page.select_one(f'p a[href="{EXPORT}"]')
 
 
 def test_printed_programs_name_the_script_alone(html):
     """What torch prints about a source line is the name of the script and the line."""
     page = soup(html / "auto_recipes/plot_exporter_exporter_inputs.html")
-    assert re.search(r"File: plot_exporter_exporter_inputs\.py:\d+ in forward", page.text)
+    assert re.search(
+        r"File: plot_exporter_exporter_inputs\.py:\d+ in forward", page.text
+    )
 
 
 def test_gallery(html):
@@ -142,7 +142,9 @@ def test_gallery(html):
     page = soup(html / "auto_recipes/index.html")
     links = {link["href"] for link in page.select("a.reference.internal")}
     assert {f"{name}.html" for name in NAMES} <= {urldefrag(link)[0] for link in links}
-    archives = {Path(link["href"]).name: link["href"] for link in page.select("a.download")}
+    archives = {
+        Path(link["href"]).name: link["href"] for link in page.select("a.download")
+    }
     assert set(archives) == {"auto_recipes_python.zip", "auto_recipes_jupyter.zip"}
     for (name, link), kind in zip(
         sorted(archives.items(), reverse=True), ("py", "ipynb"), strict=True

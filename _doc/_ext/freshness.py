@@ -12,10 +12,8 @@ import ast
 import functools
 import hashlib
 import json
-import os
 import platform
 import re
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +69,7 @@ def ingredients(source: Path, settings: str) -> dict[str, Any]:
 
 
 def imported(text: str) -> set[str]:
-    """Return the distributions that a recipe imports; none where it cannot be parsed."""
+    """Return the distributions that a recipe imports, as far as it can be parsed."""
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -127,7 +125,9 @@ def _requirements(name: str) -> tuple[str, list[str]]:
 @functools.cache
 def _runner_digest() -> str:
     folder = Path(__file__).parent
-    return _digest("".join((folder / name).read_text("utf-8") for name in RUNNER_MODULES))
+    return _digest(
+        "".join((folder / name).read_text("utf-8") for name in RUNNER_MODULES)
+    )
 
 
 def _digest(text: str) -> str:
@@ -147,7 +147,7 @@ def _write(path: Path, text: str) -> None:
     """Write a file that is either whole or not there."""
     new = path.with_name(path.name + ".new")
     new.write_text(text, "utf-8")
-    os.replace(new, path)
+    new.replace(path)
 
 
 def _recorded(target: Path) -> dict:
@@ -166,7 +166,9 @@ def _read_settings(app: Sphinx, config: Config) -> None:
 def _drop_stale_outputs(app: Sphinx) -> None:
     """Make Sphinx-Gallery run what is stale; forget recipes that are gone."""
     conf = app.config.sphinx_gallery_conf
-    for examples, gallery in zip(conf["examples_dirs"], conf["gallery_dirs"], strict=True):
+    for examples, gallery in zip(
+        conf["examples_dirs"], conf["gallery_dirs"], strict=True
+    ):
         sources = {path.name: path for path in Path(app.srcdir, examples).glob("*.py")}
         folder = Path(app.srcdir, gallery)
         for copy in folder.glob("*.py"):
@@ -192,7 +194,9 @@ def _check(source: Path, target: Path, settings: str) -> None:
 def _forget(target: Path) -> None:
     """Remove all that the gallery made of a recipe that no longer exists."""
     for path in target.parent.rglob("*"):
-        if re.match(rf"(sphx_glr_)?{re.escape(target.stem)}(_thumb|_\d+)?\.", path.name):
+        if re.match(
+            rf"(sphx_glr_)?{re.escape(target.stem)}(_thumb|_\d+)?\.", path.name
+        ):
             path.unlink()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import runpy
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

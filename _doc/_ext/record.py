@@ -107,7 +107,9 @@ def record(release: str, recipes: list[Path], *, keep: bool, jobs: int) -> None:
         command = [python, "-m", "sphinx", "-c", ROOT, "-b", "dummy", "-E"]
         command += ["-D", "record_transcripts=1", "-D", f"recipe_jobs={jobs}"]
         done = subprocess.run([*command, source, folder / "out"], check=False)
-        missing = [path.stem for path in recipes if _text_changed(TRANSCRIPTS / release, path)]
+        missing = [
+            path.stem for path in recipes if _text_changed(TRANSCRIPTS / release, path)
+        ]
         if missing:
             raise RecordError(
                 f"torch {release}: Sphinx ended with status {done.returncode} and "
@@ -195,7 +197,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.exit(str(error))
     for release in releases:
         todo = stale(release, recipes)
-        print(f"torch {release}: {len(todo)} of {len(recipes)} recipes to run", flush=True)
+        print(
+            f"torch {release}: {len(todo)} of {len(recipes)} recipes to run", flush=True
+        )
         try:
             if todo:
                 record(release, todo, keep=given.keep, jobs=given.jobs)

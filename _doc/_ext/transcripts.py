@@ -43,7 +43,9 @@ logger = logging.getLogger(__name__)
 #: The file beside the transcripts of a release that says what was installed.
 PACKAGES = "packages.json"
 
-_CELL = re.compile(r"^\.\. GENERATED FROM PYTHON SOURCE LINES (\d+)-\d+\n", re.MULTILINE)
+_CELL = re.compile(
+    r"^\.\. GENERATED FROM PYTHON SOURCE LINES (\d+)-\d+\n", re.MULTILINE
+)
 _OUTPUT = re.compile(
     r"^\.\. rst-class:: sphx-glr-script-out\n\n"
     r" ?\.\. code-block:: (?P<kind>none|pytb)\n\n"
