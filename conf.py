@@ -30,6 +30,7 @@ extensions = [
     "_ext.functions",
     "_ext.inventories",
     "_ext.isolation",
+    "_ext.releases",
     "_ext.transcripts",
 ]
 exclude_patterns = ["auto_recipes/**/GALLERY_HEADER.rst", "inventories", "transcripts"]
@@ -103,7 +104,7 @@ intersphinx_mapping = {
 html_theme = "furo"
 html_title = project
 html_static_path = ["_doc/_static"]
-html_css_files = ["cookbook.css"]
+html_css_files = ["cookbook.css", "releases.css"]
 html_copy_source = False
 html_show_sourcelink = False
 

@@ -1,0 +1,452 @@
+"""Show every recipe under the reader's release of torch.
+
+From the transcripts each recipe's page gets the outputs that differ under other
+releases, in groups, each difference of behaviour in words, and a line that says under
+which releases the recipe was run. A picker at the top of every page chooses the release
+whose outputs are shown (``_static/releases.js``).
+
+Without JavaScript the output of the pinned release is open and the others are folded.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from packaging.version import Version
+from sphinx.errors import ConfigError
+from sphinx_gallery.gen_rst import executable_script
+
+from _ext import transcripts
+from _ext.differences import Cell, History, behaviour, groups, label, printed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
+    from sphinx.environment import BuildEnvironment
+    from sphinx.writers.html5 import HTML5Translator
+
+#: The sign and the words for each state of a recipe under a release.
+STATES = {
+    "same": ("✓", "runs"),
+    "other": ("≠", "runs with other output"),
+    "does not apply": ("–", "does not apply"),
+    "fails": ("✗", "fails"),
+    "stale": ("?", "was recorded for an earlier text"),
+    "missing": ("?", "is not recorded"),
+}
+
+_SCRIPT = Path(__file__).parents[1] / "_static/releases.js"
+
+
+def short(release: str) -> str:
+    """Name a release as the reader does: 2.9 for 2.9.1."""
+    return "{0.major}.{0.minor}".format(Version(release))
+
+
+def folders(config: Config) -> dict[str, str]:
+    """Return the folder of transcripts of each release, by its short name, in order.
+
+    The pinned release is among them even where ``torch_releases`` does not name it.
+    """
+    named = {short(release): release for release in config.torch_releases}
+    if len(named) < len(config.torch_releases):
+        raise ConfigError(
+            "torch_releases names two releases that differ in the last number only: "
+            "keep the newer one."
+        )
+    named[config.torch_pinned] = transcripts.release()
+    return dict(sorted(named.items(), key=lambda item: Version(item[0])))
+
+
+@dataclass
+class Record:
+    """What is known of a recipe under one release.
+
+    Attributes
+    ----------
+    state
+        ``runs``, ``fails``, ``does not apply``, ``stale`` or ``missing``.
+    cells
+        What was recorded for each cell; None for a cell that was not reached.
+    needs
+        The release that has what the recipe needs, where it does not apply.
+    """
+
+    state: str
+    cells: list[Cell | None] = field(default_factory=list)
+    needs: str | None = None
+
+
+class Recipe:
+    """What is known of a recipe under all releases.
+
+    Parameters
+    ----------
+    page
+        The reStructuredText that Sphinx-Gallery wrote for it.
+    srcdir
+        The folder in which ``transcripts`` lies.
+    config
+        Sphinx's configuration.
+    """
+
+    def __init__(self, page: Path, srcdir: Path, config: Config) -> None:
+        self.name = page.stem
+        self.docname = page.relative_to(srcdir).with_suffix("").as_posix()
+        self.releases = list(folders(config))
+        self.pinned = config.torch_pinned
+        self.cells = transcripts.harvest(page)
+        self.source = page.with_suffix(".py").read_text("utf-8")
+        self.records = {
+            release: self._read(transcript_path(srcdir, folder, self.name))
+            for release, folder in folders(config).items()
+        }
+        self.records[self.pinned] = self._live(page)
+
+    def _live(self, page: Path) -> Record:
+        """Return the record of the pinned release: what the page shows."""
+        needs = transcripts.needed_release(self.source)
+        if not transcripts.applies(self.source):
+            return Record("does not apply", needs=needs)
+        notes = _load(transcripts.notes_path(page))
+        died = "death" in (notes or {})
+        fails = died or any(cell["error"] for cell in self.cells)
+        return Record("fails" if fails else "runs", _reached(self.cells, died=died))
+
+    def _read(self, path: Path) -> Record:
+        """Return the record that a transcript holds."""
+        found = _load(path)
+        if found is None:
+            return Record("missing")
+        state, cells = found.get("status", "runs"), found["cells"]
+        if state == "does not apply":
+            current = found.get("needs") == transcripts.needed_release(self.source)
+            return Record(state if current else "stale", needs=found.get("needs"))
+        if [cell["source"] for cell in cells] != [cell["source"] for cell in self.cells]:
+            return Record("stale")
+        return Record(state, _reached(cells, died=bool(found.get("death"))))
+
+    def history(self, number: int) -> History:
+        """Return what a cell did under each release under which it was run."""
+        return {
+            release: record.cells[number]
+            for release, record in self.records.items()
+            if record.cells and record.cells[number] is not None
+        }
+
+    def unreached(self, number: int) -> list[str]:
+        """Return the releases under which the recipe failed before a cell."""
+        return [
+            release
+            for release, record in self.records.items()
+            if record.cells and record.cells[number] is None
+        ]
+
+    def behaviour(self, number: int) -> list[str]:
+        """Say in words how a cell behaves differently between releases."""
+        return behaviour(self.history(number), self.releases)
+
+    def differing(self, release: str) -> list[int]:
+        """Return the cells that print something else than under the pinned release."""
+        reference = self.records[self.pinned].cells
+        cells = self.records[release].cells
+        if not reference:
+            return []
+        return [
+            number
+            for number, (a, b) in enumerate(zip(reference, cells, strict=False))
+            if (a and printed(a)) != (b and printed(b))
+        ]
+
+    def state(self, release: str) -> str:
+        """Return the key in :data:`STATES` of the recipe under a release."""
+        state = self.records[release].state
+        if state != "runs":
+            return state
+        return "other" if self.differing(release) else "same"
+
+    def first_difference(self, release: str) -> int | None:
+        """Return the cell to look at under a release, if there is one."""
+        cells = self.records[release].cells
+        for number, cell in enumerate(cells):
+            if cell and cell.get("error"):
+                return number
+        return next(iter(self.differing(release)), None)
+
+    def by_state(self) -> dict[str, list[str]]:
+        """Return the releases of each state, in the order of :data:`STATES`."""
+        found: dict[str, list[str]] = {state: [] for state in STATES}
+        for release in self.releases:
+            found[self.state(release)].append(release)
+        return {state: some for state, some in found.items() if some}
+
+    def anchor(self, number: int) -> str:
+        """Return the anchor of a cell on its page."""
+        return f"cell-{self.cells[number]['line']}"
+
+
+def transcript_path(srcdir: Path, folder: str, recipe: str) -> Path:
+    """Return where the transcript of a recipe under a release lies."""
+    return Path(srcdir, "transcripts", folder, f"{recipe}.json")
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is not valid JSON ({error}): record it again with 'make "
+            f"transcripts RELEASE={path.parent.name}'."
+        ) from None
+
+
+def _reached(cells: list[Cell], *, died: bool) -> list[Cell | None]:
+    """Replace the cells that were not run, because the recipe had failed, by None."""
+    if died:
+        return [None] * len(cells)
+    ends = [number for number, cell in enumerate(cells) if cell.get("error")]
+    last = min(ends, default=len(cells))
+    return [cell if number <= last else None for number, cell in enumerate(cells)]
+
+
+def is_recipe(script: Path, config: Config) -> bool:
+    """Tell whether a file is Sphinx-Gallery's copy of a recipe that is run."""
+    return script.exists() and executable_script(script, config.sphinx_gallery_conf)
+
+
+def recipes(srcdir: Path, config: Config) -> Iterator[Path]:
+    """Yield the pages of all recipes."""
+    for gallery in config.sphinx_gallery_conf["gallery_dirs"]:
+        for script in sorted(Path(srcdir, gallery).glob("*.py")):
+            if is_recipe(script, config):
+                yield script.with_suffix(".rst")
+
+
+def fingerprint(page: Path, srcdir: Path, config: Config) -> str:
+    """Return a digest of all that the extension adds to the page of a recipe."""
+    paths = [page.with_suffix(".py"), transcripts.notes_path(page)]
+    paths += [
+        transcript_path(srcdir, folder, page.stem) for folder in folders(config).values()
+    ]
+    texts = [path.read_text("utf-8") if path.exists() else "" for path in paths]
+    return transcripts.digest("\0".join(texts))
+
+
+# -- The page of a recipe --------------------------------------------------------------
+
+
+class tag(nodes.General, nodes.Element):  # noqa: N801
+    """An element of HTML: its name is ``tag``, its attributes are ``attrs``."""
+
+
+def element(name: str, *children: nodes.Node, kind: str = "", **attrs: str) -> tag:
+    """Make an element of HTML; ``kind`` is its class, ``data_x`` becomes ``data-x``."""
+    named = {key.replace("_", "-"): value for key, value in attrs.items()}
+    classes = [kind] if kind else []
+    return tag("", *children, tag=name, attrs=named, classes=classes)
+
+
+def signed(state: str, words: str) -> list[nodes.Node]:
+    """Return the sign of a state for the eye, and words for everybody."""
+    sign = element("span", nodes.Text(STATES[state][0]), aria_hidden="true")
+    return [sign, nodes.Text(f" {words}")]
+
+
+def _add_releases(app: Sphinx, doctree: nodes.document) -> None:
+    """Add to the page of a recipe what is known of other releases."""
+    env = app.env
+    page = Path(app.srcdir, f"{env.docname}.rst")
+    if not is_recipe(page.with_suffix(".py"), app.config):
+        return
+    env.metadata[env.docname]["transcripts"] = fingerprint(page, app.srcdir, app.config)
+    recipe = Recipe(page, app.srcdir, app.config)
+    for number, (code, output) in _cells(doctree, recipe.cells).items():
+        code["ids"].append(recipe.anchor(number))
+        _add_outputs(recipe, number, code, output)
+    title = next(doctree.findall(nodes.title))
+    title.parent.insert(title.parent.index(title) + 1, _verified(recipe))
+
+
+def _cells(doctree: nodes.document, cells: list[Cell]) -> dict[int, tuple]:
+    """Find the code of each cell, with the block of its output or None."""
+    found: dict[int, tuple] = {}
+    for block in doctree.findall(nodes.literal_block):
+        start = block.get("highlight_args", {}).get("linenostart")
+        if start and block["language"] == "Python":
+            number = sum(cell["line"] <= start for cell in cells) - 1
+            found[number] = (block, None)
+        elif "sphx-glr-script-out" in block["classes"] and found:
+            number = max(found)
+            found[number] = (found[number][0], block)
+    return found
+
+
+def _add_outputs(
+    recipe: Recipe, number: int, code: nodes.Element, output: nodes.Element | None
+) -> None:
+    """Put the outputs of other releases under the one of the pinned release."""
+    notes = [
+        element("p", nodes.Text(note), kind="release-note")
+        for note in recipe.behaviour(number)
+    ]
+    found = _groups(recipe, number)
+    place = output or code
+    parent, index = place.parent, place.parent.index(place)
+    if found and output:
+        parent.remove(output)
+    if found:
+        blocks = [_block(recipe, number, group, output) for group in found]
+        parent.insert(
+            index + (output is None), element("div", *notes, *blocks, kind="release-outputs")
+        )
+    else:
+        parent.insert(index + (output is None), notes)
+
+
+def _groups(recipe: Recipe, number: int) -> list[list[str]]:
+    """Return the groups to show, the pinned release's first; none if all are one."""
+    found = groups(recipe.history(number))
+    if unreached := recipe.unreached(number):
+        found.append(unreached)
+    if len(found) == 1 and recipe.pinned in found[0]:
+        return []
+    return sorted(found, key=lambda group: recipe.pinned not in group)
+
+
+def _block(
+    recipe: Recipe, number: int, group: list[str], output: nodes.Element | None
+) -> nodes.Node:
+    """Return the output of a group of releases, folded unless it is the pinned one."""
+    pinned = recipe.pinned in group
+    named = label(group, recipe.releases)
+    history = recipe.history(number)
+    if group[-1] not in history:
+        words, shown = "Not run with", _say("The recipe failed before this cell.")
+    elif pinned and output:
+        words, shown = "Output with", output
+    else:
+        words, shown = "Output with", _recorded(history[group[-1]])
+    summary = element("summary", nodes.Text(f"{words} torch {named}"))
+    attrs = {"open": "open"} if pinned else {}
+    chosen = _chosen_by(recipe, number, group) if pinned else group
+    return element(
+        "details",
+        summary,
+        shown,
+        kind="release-output",
+        data_torch=" ".join(chosen),
+        **attrs,
+    )
+
+
+def _chosen_by(recipe: Recipe, number: int, group: list[str]) -> list[str]:
+    """Return the releases whose readers see the pinned one's output."""
+    known = [*recipe.history(number), *recipe.unreached(number)]
+    return [r for r in recipe.releases if r in group or r not in known]
+
+
+def _recorded(cell: Cell) -> nodes.Node:
+    """Return the block of a recorded output."""
+    if not cell["output"]:
+        return _say("Nothing was printed.")
+    text = "\n".join(cell["output"])
+    return nodes.literal_block(text, text, language="none", classes=["release-recorded"])
+
+
+def _say(words: str) -> nodes.Node:
+    return element("p", nodes.Text(words), kind="release-nothing")
+
+
+def _verified(recipe: Recipe) -> nodes.Node:
+    """Return the line under the title: how the recipe fares under each release."""
+    known = [r for r in recipe.releases if recipe.state(r) not in ("stale", "missing")]
+    lead = f"Verified with torch {label(known, recipe.releases)}"
+    items = [
+        element(
+            "li",
+            *signed(state, _words(recipe, state, some)),
+            data_torch=" ".join(some),
+            data_say=_sentence(recipe, state, some[0]),
+        )
+        for state, some in recipe.by_state().items()
+    ]
+    return element(
+        "div",
+        element("p", nodes.Text(lead)),
+        element("ul", *items),
+        kind="release-verified",
+    )
+
+
+def _words(recipe: Recipe, state: str, some: list[str]) -> str:
+    """Say how a recipe fares under some releases."""
+    words = f"{STATES[state][1]}: {label(some, recipe.releases)}"
+    if state == "does not apply":
+        words += f" (needs {recipe.records[some[0]].needs})"
+    return words
+
+
+def _sentence(recipe: Recipe, state: str, release: str) -> str:
+    """Say to who has chosen a release what the page shows."""
+    pinned = f"so you see the outputs of {recipe.pinned}."
+    return {
+        "same": f"All outputs on this page are as with {recipe.pinned}.",
+        "other": f"Outputs that differ from {recipe.pinned} have a heading.",
+        "does not apply": f"This recipe needs torch {recipe.records[release].needs}, "
+        + pinned,
+        "fails": "This recipe fails. The cell where it does has a heading.",
+        "stale": "This recipe was recorded for an earlier text, " + pinned,
+        "missing": "This recipe is not recorded, " + pinned,
+    }[state]
+
+
+def _visit_tag(self: HTML5Translator, node: tag) -> None:
+    self.body.append(self.starttag(node, node["tag"], "", **node["attrs"]))
+
+
+def _depart_tag(self: HTML5Translator, node: tag) -> None:
+    self.body.append(f"</{node['tag']}>")
+
+
+# -- The picker ------------------------------------------------------------------------
+
+
+def _add_picker(
+    app: Sphinx, _pagename: str, _template: str, context: dict[str, Any], _: Any
+) -> None:
+    """Tell the templates about the releases."""
+    context["torch_releases"] = list(folders(app.config))
+    context["torch_pinned"] = app.config.torch_pinned
+    context["releases_version"] = transcripts.digest(_SCRIPT.read_text("utf-8"))
+
+
+def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
+    """Read a page again whose transcripts changed, came or went."""
+    outdated = []
+    for page in recipes(app.srcdir, app.config):
+        docname = page.relative_to(app.srcdir).with_suffix("").as_posix()
+        known = env.metadata.get(docname, {}).get("transcripts")
+        if known != fingerprint(page, app.srcdir, app.config):
+            outdated.append(docname)
+    return outdated
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx."""
+    app.add_config_value("torch_releases", [], "env", list)
+    app.add_config_value(
+        "torch_pinned", lambda _: short(transcripts.release()), "env", str
+    )
+    app.add_node(tag, html=(_visit_tag, _depart_tag))
+    app.connect("env-get-outdated", _find_outdated)
+    app.connect("doctree-read", _add_releases)
+    app.connect("html-page-context", _add_picker)
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}
