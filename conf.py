@@ -30,6 +30,7 @@ extensions = [
     "_ext.functions",
     "_ext.inventories",
     "_ext.isolation",
+    "_ext.release_pages",
     "_ext.releases",
     "_ext.transcripts",
 ]

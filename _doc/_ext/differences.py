@@ -10,6 +10,7 @@ first, each named as the reader does: ``2.9``.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,14 @@ from typing import Any
 Cell = dict[str, Any]
 History = dict[str, Cell]
 
+#: How many characters are shown before the place where two lines differ.
+CONTEXT = 40
+
 _SYMBOL = re.compile(r"\b(ps|s|u|zf|zuf)\d+\b")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _FOLDER = re.compile(r"(?<![\w./])(?:[A-Za-z]:\\|/)(?:[\w.+@-]+[/\\])+")
 _TORCH_LINE = re.compile(r'(\btorch/[\w/]+\.py)(?::|", line )\d+')
+_CLASSES = re.compile(r"<class '[^']*'>(?:, <class '[^']*'>)+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 
 
@@ -28,10 +33,12 @@ def normalise(text: str) -> str:
     """Take out of a text what differs between releases without meaning anything.
 
     Symbols (``s77``, ``u0``, ``zuf3``) are numbered in the order in which they appear;
-    addresses, folders and the line numbers of torch's own files are dropped.
+    addresses, folders and the line numbers of torch's own files are dropped. Classes in
+    a row, which torch takes from a set, are sorted.
     """
     text = _FOLDER.sub("/", _ADDRESS.sub("0x", text))
     text = _TORCH_LINE.sub(r"\1", text)
+    text = _CLASSES.sub(lambda found: ", ".join(sorted(found[0].split(", "))), text)
     names: dict[str, str] = {}
     return _SYMBOL.sub(
         lambda found: names.setdefault(found[0], f"{found[1]}{len(names)}"), text
@@ -210,11 +217,14 @@ class Change:
         ``output`` where the cell prints something else and raises the same.
     before, now
         A line of each message, as far as there is one.
+    about
+        The first line of the message, where a later one differs.
     """
 
     kind: str
     before: str = ""
     now: str = ""
+    about: str = ""
 
 
 def changes(old: Cell, new: Cell) -> list[Change]:
@@ -236,7 +246,7 @@ def _change(old: tuple[str, str] | None, new: tuple[str, str] | None) -> Change 
         return Change("type", _first(old), _first(new))
     if normalise(old[1]) == normalise(new[1]):
         return None
-    return Change("wording", *_first_difference(old, new))
+    return _wording(old, new)
 
 
 def _first(error: tuple[str, str]) -> str:
@@ -244,12 +254,20 @@ def _first(error: tuple[str, str]) -> str:
     return f"{_name(error[0])}: {error[1].strip()}".split("\n", 1)[0]
 
 
-def _first_difference(old: tuple[str, str], new: tuple[str, str]) -> tuple[str, str]:
-    """Return the first lines in which two messages differ; of a later one, its start."""
+def _wording(old: tuple[str, str], new: tuple[str, str]) -> Change:
+    """Show the first lines in which two messages of one type differ."""
     pairs = itertools.zip_longest(old[1].split("\n"), new[1].split("\n"), fillvalue="")
-    for number, (a, b) in enumerate(pairs):
-        if normalise(a) != normalise(b):
-            if number == 0:
-                break
-            return f"… {a.strip()}", f"… {b.strip()}"
-    return _first(old), _first(new)
+    number, lines = next(
+        (number, lines)
+        for number, lines in enumerate(pairs)
+        if normalise(lines[0]) != normalise(lines[1])
+    )
+    before, now = _without_start(*(line.strip() for line in lines))
+    return Change("wording", before, now, _first(new) if number else _name(new[0]))
+
+
+def _without_start(old: str, new: str) -> tuple[str, str]:
+    """Cut off what two lines have in common, but for the last words before it ends."""
+    same = len(os.path.commonprefix([old, new]))
+    start = old.rfind(" ", 0, max(same - CONTEXT, 0)) + 1
+    return tuple(f"{'… ' * bool(start)}{line[start:]}" for line in (old, new))

@@ -190,6 +190,16 @@ class Recipe:
         """Return the anchor of a cell on its page."""
         return f"cell-{self.cells[number]['line']}"
 
+    def line(self, number: int) -> int:
+        """Return the line at which the code of a cell begins, as its page shows it."""
+        lines = self.source.splitlines()
+        start = self.cells[number]["line"]
+        return next(n for n in range(start, len(lines) + 1) if lines[n - 1].strip())
+
+    def is_recorded(self, release: str) -> bool:
+        """Tell whether it is known how the recipe fares under a release."""
+        return self.records[release].state not in ("stale", "missing")
+
 
 def transcript_path(srcdir: Path, folder: str, recipe: str) -> Path:
     """Return where the transcript of a recipe under a release lies."""
@@ -248,10 +258,9 @@ class tag(nodes.General, nodes.Element):  # noqa: N801
 
 
 def element(name: str, *children: nodes.Node, kind: str = "", **attrs: str) -> tag:
-    """Make an element of HTML; ``kind`` is its class, ``data_x`` becomes ``data-x``."""
+    """Make an element of HTML; ``kind`` are its classes, ``data_x`` becomes ``data-x``."""
     named = {key.replace("_", "-"): value for key, value in attrs.items()}
-    classes = [kind] if kind else []
-    return tag("", *children, tag=name, attrs=named, classes=classes)
+    return tag("", *children, tag=name, attrs=named, classes=kind.split())
 
 
 def signed(state: str, words: str) -> list[nodes.Node]:
@@ -269,10 +278,17 @@ def _add_releases(app: Sphinx, doctree: nodes.document) -> None:
     env.metadata[env.docname]["transcripts"] = fingerprint(page, app.srcdir, app.config)
     recipe = Recipe(page, app.srcdir, app.config)
     for number, (code, output) in _cells(doctree, recipe.cells).items():
-        code["ids"].append(recipe.anchor(number))
+        _add_anchor(code, recipe.anchor(number))
         _add_outputs(recipe, number, code, output)
     title = next(doctree.findall(nodes.title))
     title.parent.insert(title.parent.index(title) + 1, _verified(recipe))
+
+
+def _add_anchor(code: nodes.Element, name: str) -> None:
+    """Make a place to link to; Sphinx-Gallery drops the ids of the code itself."""
+    anchor = element("span")
+    anchor["ids"].append(name)
+    code.parent.insert(code.parent.index(code), anchor)
 
 
 def _cells(doctree: nodes.document, cells: list[Cell]) -> dict[int, tuple]:
@@ -341,7 +357,7 @@ def _block(
         "details",
         summary,
         shown,
-        kind="release-output",
+        kind="release-output" + " release-pinned" * pinned,
         data_torch=" ".join(chosen),
         **attrs,
     )
@@ -367,7 +383,7 @@ def _say(words: str) -> nodes.Node:
 
 def _verified(recipe: Recipe) -> nodes.Node:
     """Return the line under the title: how the recipe fares under each release."""
-    known = [r for r in recipe.releases if recipe.state(r) not in ("stale", "missing")]
+    known = [release for release in recipe.releases if recipe.is_recorded(release)]
     lead = f"Verified with torch {label(known, recipe.releases)}"
     items = [
         element(
@@ -399,10 +415,10 @@ def _sentence(recipe: Recipe, state: str, release: str) -> str:
     pinned = f"so you see the outputs of {recipe.pinned}."
     return {
         "same": f"All outputs on this page are as with {recipe.pinned}.",
-        "other": f"Outputs that differ from {recipe.pinned} have a heading.",
+        "other": f"A bar marks the outputs that are not those of {recipe.pinned}.",
         "does not apply": f"This recipe needs torch {recipe.records[release].needs}, "
         + pinned,
-        "fails": "This recipe fails. The cell where it does has a heading.",
+        "fails": "This recipe fails; a bar marks where.",
         "stale": "This recipe was recorded for an earlier text, " + pinned,
         "missing": "This recipe is not recorded, " + pinned,
     }[state]
