@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -70,6 +71,12 @@ class Site:
         (path,) = self.folder.glob(f"_doc/transcripts/*/{name}.json")
         return path
 
+    def write_transcript(self, release: str, name: str, record: dict) -> None:
+        """Make up the transcript of a recipe under another release."""
+        path = self.folder / f"_doc/transcripts/{release}/{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record), "utf-8")
+
     def page(self, name: str) -> str:
         """Return the page of a recipe as the reader's browser gets it."""
         return (self.folder / "html/auto_recipes" / f"{name}.html").read_text("utf-8")
@@ -111,3 +118,50 @@ def html() -> Path:
     done = sphinx(ROOT / "_doc", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def recorded(make_site) -> Site:
+    """Build a site with the transcripts of six releases, of which five are made up.
+
+    With 2.6 ``plot_differs`` fails, with 2.7 to 2.9 it prints and raises other things,
+    with 2.10 it does what it does with the pinned release, and 2.11 has its transcript
+    for an earlier text. ``plot_unicode`` is recorded with the pinned release alone.
+    """
+    site = make_site("plot_differs", "plot_unicode").record()
+    record = json.loads(site.transcript("plot_differs").read_text("utf-8"))
+    made_up = {
+        "2.6.0": _failing(record),
+        "2.7.1": _older(record),
+        "2.8.0": _older(record),
+        "2.9.1": _older(record),
+        "2.10.0": record,
+        "2.11.0": _with(record, 0, source="another"),
+    }
+    for release, text in made_up.items():
+        site.write_transcript(release, "plot_differs", text)
+    return site.build()
+
+
+def _with(record: dict, number: int, **changes: object) -> dict:
+    """Return a transcript with another cell."""
+    cells = list(record["cells"])
+    cells[number] = {**cells[number], **changes}
+    return {**record, "cells": cells}
+
+
+def _older(record: dict) -> dict:
+    """Return a transcript in which each cell but the first and the last differs."""
+    record = _with(record, 1, output=["f32[s0, s1] and s0"])
+    record = _with(record, 2, output=["the result is 12.0"])
+    record = _with(record, 3, output=["It works."], caught=[])
+    return _with(record, 4, output=["a warning <b>& more</b>"])
+
+
+def _failing(record: dict) -> dict:
+    """Return a transcript of a recipe that ends in its third cell."""
+    trace = ["Traceback (most recent call last):", "  File x", "RuntimeError: no"]
+    record = _with(record, 2, output=trace, error=trace[-1])
+    for number in (3, 4, 5):
+        record = _with(record, number, output=[], caught=[])
+    return {**record, "status": "fails"}

@@ -42,6 +42,7 @@ STATES = {
 }
 
 _SCRIPT = Path(__file__).parents[1] / "_static/releases.js"
+_CODE = [Path(__file__).with_name(f"{n}.py") for n in ("differences", "releases")]
 
 
 def short(release: str) -> str:
@@ -242,7 +243,7 @@ def recipes(srcdir: Path, config: Config) -> Iterator[Path]:
 
 def fingerprint(page: Path, srcdir: Path, config: Config) -> str:
     """Return a digest of all that the extension adds to the page of a recipe."""
-    paths = [page.with_suffix(".py"), transcripts.notes_path(page)]
+    paths = [*_CODE, page.with_suffix(".py"), transcripts.notes_path(page)]
     paths += [
         transcript_path(srcdir, folder, page.stem) for folder in folders(config).values()
     ]
@@ -418,9 +419,9 @@ def _sentence(recipe: Recipe, state: str, release: str) -> str:
         "other": f"A bar marks the outputs that are not those of {recipe.pinned}.",
         "does not apply": f"This recipe needs torch {recipe.records[release].needs}, "
         + pinned,
-        "fails": "This recipe fails; a bar marks where.",
-        "stale": "This recipe was recorded for an earlier text, " + pinned,
-        "missing": "This recipe is not recorded, " + pinned,
+        "fails": "This recipe fails with it; a bar marks where.",
+        "stale": f"The record is for an earlier text of this recipe, {pinned}",
+        "missing": f"This recipe is not recorded with it, {pinned}",
     }[state]
 
 
@@ -436,7 +437,7 @@ def _depart_tag(self: HTML5Translator, node: tag) -> None:
 
 
 def _add_picker(
-    app: Sphinx, _pagename: str, _template: str, context: dict[str, Any], _: Any
+    app: Sphinx, _page: str, _template: str, context: dict[str, Any], _: Any
 ) -> None:
     """Tell the templates about the releases."""
     context["torch_releases"] = list(folders(app.config))

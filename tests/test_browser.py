@@ -1,0 +1,273 @@
+"""The release picker in a real browser: the mouse, the keyboard, and no JavaScript."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import threading
+
+import pytest
+from playwright import sync_api
+
+CHROMIUM = shutil.which("chromium")
+#: Neither a sandbox nor a graphics card nor a word to its maker.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+RECIPE = "auto_recipes/plot_differs.html"
+OTHER = "auto_recipes/plot_unicode.html"
+PHONE = {"width": 390, "height": 844}
+
+#: The theme needs its memory; only ours is taken away.
+FORGETFUL = """
+for (const name of ["getItem", "setItem", "removeItem"]) {
+  const before = Storage.prototype[name];
+  Storage.prototype[name] = function (key, ...rest) {
+    if (key.includes("release")) throw new Error("forbidden");
+    return before.call(this, key, ...rest);
+  };
+}
+"""
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium: install the package chromium"
+)
+
+
+@pytest.fixture(scope="module")
+def address(recorded):
+    """Serve the site and return its address."""
+    handler = functools.partial(_Quiet, directory=recorded.folder / "html")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server that does not write a line for each request."""
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Return a function that opens a page; nothing may go wrong on it."""
+    contexts, troubles = [], []
+
+    def visit(path, **options):
+        contexts.append(browser.new_context(base_url=address, **options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda text: troubles.append(text.text))
+        page.on("request", lambda request: _check_host(request.url, address, troubles))
+        page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
+        page.goto(path)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def _check_host(url, address, troubles):
+    """Note a request to another host."""
+    if not url.startswith((address, "data:")):
+        troubles.append(url)
+
+
+def shown(page, number=0):
+    """Return the headings of the outputs of a block that are open, as they stand."""
+    block = page.locator(".release-outputs").nth(number)
+    return block.locator("details[open] > summary").all_inner_texts()
+
+
+def chosen(page):
+    """Return the release that the picker shows."""
+    return page.get_by_label("Outputs of torch").input_value()
+
+
+def status(page):
+    """Return what is said to a reader with a screen reader."""
+    return page.get_by_role("status").inner_text()
+
+
+def test_pinned_release_first(visit):
+    """Who has chosen nothing sees the pinned release, and nothing to reset."""
+    page = visit(RECIPE)
+    assert chosen(page) == "2.13"
+    assert shown(page) == ["Output with torch 2.10, 2.13"]
+    assert status(page) == ""
+    assert not page.get_by_role("button", name="Back to 2.13").is_visible()
+    assert page.url.endswith(RECIPE)
+
+
+def test_choice_follows_the_reader(visit):
+    """A release that is picked on one page is picked on the next one."""
+    page = visit("releases.html")
+    page.get_by_label("Outputs of torch").select_option("2.8")
+    assert page.url.endswith("releases.html?torch=2.8")
+    page.get_by_role("link", name="Differ", exact=True).first.click()
+    page.wait_for_url("**/plot_differs.html?torch=2.8")
+    assert chosen(page) == "2.8"
+    assert shown(page) == ["Output with torch 2.7 – 2.9"]
+    assert status(page) == "A bar marks the outputs that are not those of 2.13."
+
+
+def test_chosen_output_stands_in_place(visit):
+    """The chosen output comes first, and the page says whose it is."""
+    page = visit(f"{RECIPE}?torch=2.8")
+    block = page.locator(".release-outputs").first
+    tops = {
+        output.inner_text().split("\n")[0]: output.bounding_box()["y"]
+        for output in block.locator("details").all()
+    }
+    assert min(tops, key=tops.get) == "Output with torch 2.7 – 2.9"
+    assert block.get_by_text("the result is 12.0").is_visible()
+    assert not block.get_by_text("the result is 33.0").is_visible()
+
+
+def test_address_wins_over_memory(visit):
+    """An address that names a release shows it, whatever was chosen before."""
+    page = visit(f"{RECIPE}?torch=2.8")
+    page.goto(f"{RECIPE}?torch=2.6")
+    assert chosen(page) == "2.6"
+    assert shown(page, 2) == ["Not run with torch 2.6"]
+    page.goto(OTHER)
+    assert chosen(page) == "2.6"
+    assert page.url.endswith("?torch=2.6")
+
+
+def test_reset(visit):
+    """One click takes the choice back, in the address and in the memory."""
+    page = visit(f"{RECIPE}?torch=2.8")
+    page.get_by_role("button", name="Back to 2.13").click()
+    assert chosen(page) == "2.13"
+    assert shown(page) == ["Output with torch 2.10, 2.13"]
+    assert page.url.endswith(RECIPE)
+    page.reload()
+    assert chosen(page) == "2.13"
+
+
+def test_going_back_keeps_the_last_choice(visit):
+    """The address of a page that was left does not undo a later choice."""
+    page = visit(f"{RECIPE}?torch=2.8")
+    page.goto("releases.html")
+    page.get_by_label("Outputs of torch").select_option("2.6")
+    page.go_back()
+    page.wait_for_url("**?torch=2.6")
+    assert chosen(page) == "2.6"
+    page.goto(OTHER)
+    page.get_by_role("button", name="Back to 2.13").click()
+    page.go_back()
+    assert chosen(page) == "2.13"
+
+
+@pytest.mark.parametrize(
+    "value", ["<script>alert(1)</script>", "9.9", "", "2.8%22%3E", "__proto__", "2.13"]
+)
+def test_other_values_are_ignored(visit, value):
+    """What is no release changes nothing, and never becomes part of the page."""
+    page = visit(f"{RECIPE}?torch={value}")
+    assert chosen(page) == "2.13"
+    assert page.locator("html").get_attribute("data-torch") == "2.13"
+    assert "alert(1)" not in page.content()
+    assert page.url.endswith(RECIPE)
+
+
+def test_recipe_without_a_record(visit):
+    """A page whose recipe is not recorded says whose outputs it shows."""
+    page = visit(f"{OTHER}?torch=2.8")
+    expected = "This recipe is not recorded with it, so you see the outputs of 2.13."
+    assert status(page) == expected
+    page.goto(f"{RECIPE}?torch=2.11")
+    assert "earlier text" in status(page)
+    assert shown(page) == ["Output with torch 2.10, 2.13"]
+
+
+def test_page_without_outputs(visit):
+    """A page that is no recipe says what the choice is about."""
+    assert status(visit("index.html?torch=2.8")) == "Recipes show the outputs of 2.8."
+
+
+def test_keyboard_alone(visit):
+    """The picker is reached, changed and reset without a mouse."""
+    page = visit(RECIPE)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "release-choice":
+            break
+    page.keyboard.press("ArrowUp")  # 2.12
+    page.keyboard.press("ArrowUp")  # 2.11
+    page.keyboard.press("ArrowUp")  # 2.10
+    page.keyboard.press("ArrowUp")  # 2.9
+    assert shown(page) == ["Output with torch 2.7 – 2.9"]
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Back to 2.13"
+    page.keyboard.press("Enter")
+    assert chosen(page) == "2.13"
+    assert page.evaluate("document.activeElement.id") == "release-choice"
+
+
+def test_without_javascript(visit):
+    """The pinned output is open, the others can be unfolded, nothing is to be chosen."""
+    page = visit(f"{RECIPE}?torch=2.8", java_script_enabled=False)
+    assert page.get_by_text("the result is 33.0").last.is_visible()
+    assert not page.get_by_text("the result is 12.0").is_visible()
+    assert not page.locator("#release-choice").is_visible()
+    assert page.get_by_text("Outputs are those of torch 2.13.").is_visible()
+    page.get_by_text("Output with torch 2.7 – 2.9").first.click()
+    assert page.get_by_text("the result is 12.0").is_visible()
+
+
+def test_without_memory(visit):
+    """Where a browser forbids memory, the address is enough and nothing fails."""
+    page = visit("index.html")
+    page.add_init_script(FORGETFUL)
+    page.goto(f"{RECIPE}?torch=2.8")
+    assert shown(page) == ["Output with torch 2.7 – 2.9"]
+
+
+def test_print(visit):
+    """On paper are the chosen outputs and no others."""
+    page = visit(f"{RECIPE}?torch=2.8")
+    page.emulate_media(media="print")
+    assert page.get_by_text("the result is 12.0").is_visible()
+    assert not page.get_by_text("Output with torch 2.10, 2.13").first.is_visible()
+    assert not page.get_by_role("button", name="Back to 2.13").is_visible()
+
+
+@pytest.mark.parametrize("path", [RECIPE, OTHER, "releases.html", "index.html"])
+def test_nothing_is_wider_than_a_phone(visit, path):
+    """No page scrolls sideways; the table of releases scrolls in its box."""
+    page = visit(f"{path}?torch=2.8", viewport=PHONE)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"]
+
+
+def test_picker_stays_in_sight(visit):
+    """While another release is chosen, the page says so wherever it is scrolled to."""
+    page = visit(f"{RECIPE}?torch=2.8", viewport=PHONE)
+    page.evaluate("window.scrollTo({top: 600, behavior: 'instant'})")
+    box = page.locator(".release-picker").bounding_box()
+    assert 0 <= box["y"] < 100
