@@ -226,6 +226,18 @@ def test_numbers(texts, expected):
             [Change("wording", "", "more", "ValueError: head")],
         ),
         (raising(message="dim s0"), raising(message="dim s77"), []),
+        (
+            raising(message="<class 'b'>, <class 'a'>, <class 'd'>"),
+            raising(message="<class 'c'>, <class 'd'>, <class 'a'>"),
+            [
+                Change(
+                    "wording",
+                    "<class 'a'>, <class 'b'>, <class 'd'>",
+                    "<class 'a'>, <class 'c'>, <class 'd'>",
+                    "ValueError",
+                )
+            ],
+        ),
     ],
 )
 def test_changes(old, new, expected):

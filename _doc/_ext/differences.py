@@ -10,10 +10,12 @@ first, each named as the reader does: ``2.9``.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Cell = dict[str, Any]
 History = dict[str, Cell]
@@ -21,6 +23,7 @@ History = dict[str, Cell]
 #: How many characters are shown before the place where two lines differ.
 CONTEXT = 40
 
+_TRACEBACK = "Traceback (most recent call last):\n"
 _SYMBOL = re.compile(r"\b(ps|s|u|zf|zuf)\d+\b")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _FOLDER = re.compile(r"(?<![\w./])(?:[A-Za-z]:\\|/)(?:[\w.+@-]+[/\\])+")
@@ -38,11 +41,15 @@ def normalise(text: str) -> str:
     """
     text = _FOLDER.sub("/", _ADDRESS.sub("0x", text))
     text = _TORCH_LINE.sub(r"\1", text)
-    text = _CLASSES.sub(lambda found: ", ".join(sorted(found[0].split(", "))), text)
+    text = _sort_classes(text)
     names: dict[str, str] = {}
     return _SYMBOL.sub(
         lambda found: names.setdefault(found[0], f"{found[1]}{len(names)}"), text
     )
+
+
+def _sort_classes(text: str) -> str:
+    return _CLASSES.sub(lambda found: ", ".join(sorted(found[0].split(", "))), text)
 
 
 def printed(cell: Cell) -> str:
@@ -108,15 +115,16 @@ def exceptions(cell: Cell) -> list[tuple[str, str]]:
 
 def _uncaught(cell: Cell) -> tuple[str, str]:
     """Find the exception in a traceback: its first line that is not indented."""
-    text = "\n".join(cell["output"]).rpartition("Traceback (most recent call last):\n")[2]
-    lines = [*itertools.dropwhile(lambda line: line[:1] in ("", " "), text.split("\n"))]
+    trace = "\n".join(cell["output"]).rpartition(_TRACEBACK)[2].split("\n")
+    lines = list(itertools.dropwhile(lambda line: line[:1] in ("", " "), trace))
     kind, _, message = "\n".join(lines or [cell["error"]]).partition(": ")
     return kind, message
 
 
 def _kinds(cell: Cell) -> str:
     """Name the types of the exceptions that a cell caught, each once."""
-    return " and ".join(dict.fromkeys(_name(kind) for kind, _ in cell.get("caught") or ()))
+    kinds = [_name(kind) for kind, _ in cell.get("caught") or ()]
+    return " and ".join(dict.fromkeys(kinds))
 
 
 def _name(kind: str) -> str:
@@ -202,7 +210,7 @@ def _numbers(history: History, releases: list[str]) -> list[str]:
     return [f"Another number {words}: {pairs[0][1]}, before {pairs[0][0]}."]
 
 
-def _list(words: Any) -> str:
+def _list(words: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(words))
 
 
@@ -262,12 +270,13 @@ def _wording(old: tuple[str, str], new: tuple[str, str]) -> Change:
         for number, lines in enumerate(pairs)
         if normalise(lines[0]) != normalise(lines[1])
     )
-    before, now = _without_start(*(line.strip() for line in lines))
+    before, now = _without_start(*(_sort_classes(line).strip() for line in lines))
     return Change("wording", before, now, _first(new) if number else _name(new[0]))
 
 
 def _without_start(old: str, new: str) -> tuple[str, str]:
     """Cut off what two lines have in common, but for the last words before it ends."""
-    same = len(os.path.commonprefix([old, new]))
+    pairs = zip(old, new, strict=False)
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     start = old.rfind(" ", 0, max(same - CONTEXT, 0)) + 1
     return tuple(f"{'… ' * bool(start)}{line[start:]}" for line in (old, new))

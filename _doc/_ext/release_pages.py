@@ -60,7 +60,8 @@ class _ReleaseDirective(SphinxDirective):
         srcdir = Path(self.env.srcdir)
         metadata = self.env.metadata[self.env.docname]
         metadata["all_transcripts"] = _fingerprint(srcdir, self.config)
-        return [Recipe(page, srcdir, self.config) for page in recipes(srcdir, self.config)]
+        pages = recipes(srcdir, self.config)
+        return [Recipe(page, srcdir, self.config) for page in pages]
 
 
 class ReleaseTable(_ReleaseDirective):
@@ -83,9 +84,9 @@ class ReleaseTable(_ReleaseDirective):
 
 def _table(releases: list[str], found: list[Recipe]) -> nodes.table:
     """Return a row for each recipe, with a column for each release."""
-    group = nodes.tgroup("", cols=len(releases) + 1)
-    group += [nodes.colspec("", colwidth=1, stub=not i) for i in range(len(releases) + 1)]
     head = [nodes.paragraph("", word) for word in ("Recipe", *releases)]
+    group = nodes.tgroup("", cols=len(head))
+    group += [nodes.colspec("", colwidth=1, stub=not i) for i in range(len(head))]
     group += nodes.thead("", _row(head))
     group += nodes.tbody(
         "",
@@ -238,10 +239,11 @@ def _message(words: str, line: str) -> nodes.Node:
 def _fingerprint(srcdir: Path, config: Config) -> str:
     """Return a digest of all that the page of releases is made from."""
     pages = recipes(srcdir, config)
-    return transcripts.digest("".join(fingerprint(page, srcdir, config) for page in pages))
+    digests = [fingerprint(page, srcdir, config) for page in pages]
+    return transcripts.digest("".join([Path(__file__).read_text("utf-8"), *digests]))
 
 
-def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
+def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
     """Read the page of releases again where a transcript or a recipe changed."""
     now = _fingerprint(Path(app.srcdir), app.config)
     return [

@@ -129,7 +129,7 @@ class Recipe:
         if state == "does not apply":
             current = found.get("needs") == transcripts.needed_release(self.source)
             return Record(state if current else "stale", needs=found.get("needs"))
-        if [cell["source"] for cell in cells] != [cell["source"] for cell in self.cells]:
+        if _sources(cells) != _sources(self.cells):
             return Record("stale")
         return Record(state, _reached(cells, died=bool(found.get("death"))))
 
@@ -219,6 +219,10 @@ def _load(path: Path) -> dict[str, Any] | None:
         ) from None
 
 
+def _sources(cells: list[Cell]) -> list[str]:
+    return [cell["source"] for cell in cells]
+
+
 def _reached(cells: list[Cell], *, died: bool) -> list[Cell | None]:
     """Replace the cells that were not run, because the recipe had failed, by None."""
     if died:
@@ -244,9 +248,8 @@ def recipes(srcdir: Path, config: Config) -> Iterator[Path]:
 def fingerprint(page: Path, srcdir: Path, config: Config) -> str:
     """Return a digest of all that the extension adds to the page of a recipe."""
     paths = [*_CODE, page.with_suffix(".py"), transcripts.notes_path(page)]
-    paths += [
-        transcript_path(srcdir, folder, page.stem) for folder in folders(config).values()
-    ]
+    named = folders(config).values()
+    paths += [transcript_path(srcdir, folder, page.stem) for folder in named]
     texts = [path.read_text("utf-8") if path.exists() else "" for path in paths]
     return transcripts.digest("\0".join(texts))
 
@@ -259,7 +262,7 @@ class tag(nodes.General, nodes.Element):  # noqa: N801
 
 
 def element(name: str, *children: nodes.Node, kind: str = "", **attrs: str) -> tag:
-    """Make an element of HTML; ``kind`` are its classes, ``data_x`` becomes ``data-x``."""
+    """Make an element of HTML with classes ``kind``; ``data_x`` becomes ``data-x``."""
     named = {key.replace("_", "-"): value for key, value in attrs.items()}
     return tag("", *children, tag=name, attrs=named, classes=kind.split())
 
@@ -310,22 +313,18 @@ def _add_outputs(
     recipe: Recipe, number: int, code: nodes.Element, output: nodes.Element | None
 ) -> None:
     """Put the outputs of other releases under the one of the pinned release."""
-    notes = [
+    place = output or code
+    parent, index = place.parent, place.parent.index(place) + (output is None)
+    added = [
         element("p", nodes.Text(note), kind="release-note")
         for note in recipe.behaviour(number)
     ]
-    found = _groups(recipe, number)
-    place = output or code
-    parent, index = place.parent, place.parent.index(place)
-    if found and output:
-        parent.remove(output)
-    if found:
+    if found := _groups(recipe, number):
+        if output:
+            parent.remove(output)  # it goes into the first block
         blocks = [_block(recipe, number, group, output) for group in found]
-        parent.insert(
-            index + (output is None), element("div", *notes, *blocks, kind="release-outputs")
-        )
-    else:
-        parent.insert(index + (output is None), notes)
+        added = [element("div", *added, *blocks, kind="release-outputs")]
+    parent.insert(index, added)
 
 
 def _groups(recipe: Recipe, number: int) -> list[list[str]]:
@@ -375,7 +374,8 @@ def _recorded(cell: Cell) -> nodes.Node:
     if not cell["output"]:
         return _say("Nothing was printed.")
     text = "\n".join(cell["output"])
-    return nodes.literal_block(text, text, language="none", classes=["release-recorded"])
+    kind = ["release-recorded"]
+    return nodes.literal_block(text, text, language="none", classes=kind)
 
 
 def _say(words: str) -> nodes.Node:
@@ -437,7 +437,7 @@ def _depart_tag(self: HTML5Translator, node: tag) -> None:
 
 
 def _add_picker(
-    app: Sphinx, _page: str, _template: str, context: dict[str, Any], _: Any
+    app: Sphinx, _page: str, _template: str, context: dict[str, Any], _: object
 ) -> None:
     """Tell the templates about the releases."""
     context["torch_releases"] = list(folders(app.config))
@@ -445,7 +445,7 @@ def _add_picker(
     context["releases_version"] = transcripts.digest(_SCRIPT.read_text("utf-8"))
 
 
-def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: Any) -> list[str]:
+def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
     """Read a page again whose transcripts changed, came or went."""
     outdated = []
     for page in recipes(app.srcdir, app.config):
