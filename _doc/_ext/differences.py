@@ -9,6 +9,7 @@ first, each named as the reader does: ``2.9``.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _CLASSES = re.compile(r"<class '[^']*'>(?:, <class '[^']*'>)+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 
 
+@functools.cache  # each text is compared with many
 def normalise(text: str) -> str:
     """Take out of a text what differs between releases without meaning anything.
 
