@@ -14,7 +14,7 @@ ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
 $(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
 endif
 
-.PHONY: help html test transcripts inventories serve clean
+.PHONY: help html test transcripts nightly inventories serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
@@ -36,6 +36,9 @@ ifdef RELEASE
 else
 	@$(SPHINX) -D record_transcripts=1 _doc $(BUILD)
 endif
+
+nightly: $(VENV)/made ## report what differs under torch's nightly build, in build/nightly.md
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.nightly
 
 inventories: $(VENV)/made ## fetch the addresses of other documentation (needs the network)
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.inventories

@@ -9,7 +9,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from _ext import record
+from _ext import nightly, record
 from _ext.transcripts import PACKAGES, digest, release
 from conftest import RECIPES, ROOT
 
@@ -158,3 +158,39 @@ def test_failed_installation(monkeypatch, recorded, tmp_path):
     with pytest.raises(record.RecordError, match="pip could not install it"):
         record.record("2.9.1", [recipe], keep=False, jobs=1)
     assert not (tmp_path / "work/2.9.1").exists()
+
+
+def write(folder, *cells, status="runs"):
+    """Write a transcript."""
+    folder.mkdir()
+    text = {"status": status, "cells": list(cells)}
+    (folder / "plot_any.json").write_text(json.dumps(text), "utf-8")
+    return folder
+
+
+def cell(*output, caught=()):
+    """Return a cell of a transcript."""
+    return {"line": 7, "output": list(output), "caught": list(caught), "error": None}
+
+
+def test_nightly_without_drift(tmp_path):
+    """Where the recipes do the same, but for the names of symbols, nothing is said."""
+    old = write(tmp_path / "2.15.0", cell("s0"))
+    new = write(tmp_path / "2.16.0.dev1", cell("s77"))
+    assert not nightly.report(old, new)
+
+
+def test_nightly_with_drift(tmp_path):
+    """Where they do not, the report names recipe, line and what changed."""
+    old = write(tmp_path / "2.15.0", cell("no", caught=[["ValueError", "no"]]))
+    new = write(tmp_path / "2.16.0.dev1", cell("yes"))
+    report = nightly.report(old, new)
+    assert "Against torch 2.15.0, torch 2.16.0.dev1 changes" in report
+    assert "- `plot_any`, line 7: raises no more: `ValueError: no`" in report
+
+
+def test_nightly_failure(tmp_path):
+    """A recipe that fails now is reported as such."""
+    old = write(tmp_path / "2.15.0", cell("ok"))
+    new = write(tmp_path / "2.16.0.dev1", cell("ok"), status="fails")
+    assert "`plot_any`: runs before, fails now" in nightly.report(old, new)

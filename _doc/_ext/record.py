@@ -26,6 +26,9 @@ ROOT = Path(__file__).parents[2]
 TRANSCRIPTS = ROOT / "_doc/transcripts"
 WORK = ROOT / "build/releases"
 
+#: Stands for the newest build of torch that pip finds where it is told to look.
+NIGHTLY = "nightly"
+
 #: Free space that a release with its CUDA libraries needs while it is installed.
 DISK = 16 * 2**30
 
@@ -44,9 +47,10 @@ class RecordError(Exception):
 
 
 def requirements(release: str) -> str:
-    """Return the site's requirements with another release of torch."""
+    """Return the site's requirements with another release of torch, or the nightly."""
     text = (ROOT / "requirements.txt").read_text("utf-8")
-    return re.sub(r"^torch==.*$", f"torch=={release}", text, flags=re.MULTILINE)
+    torch = "--pre\ntorch" if release == NIGHTLY else f"torch=={release}"
+    return re.sub(r"^torch==.*$", torch, text, flags=re.MULTILINE)
 
 
 def stale(release: str, recipes: list[Path]) -> list[Path]:
@@ -91,8 +95,28 @@ def _text_changed(folder: Path, recipe: Path) -> bool:
     return record["recipe"] != digest(recipe.read_text("utf-8"))
 
 
-def record(release: str, recipes: list[Path], *, keep: bool, jobs: int) -> None:
+def record(
+    release: str,
+    recipes: list[Path],
+    *,
+    keep: bool = False,
+    jobs: int = 0,
+    store: Path | None = None,
+) -> None:
     """Install a release, run recipes under it and write their transcripts.
+
+    Parameters
+    ----------
+    release
+        The release, or :data:`NIGHTLY`.
+    recipes
+        The recipes to run.
+    keep
+        Keep the environment for the next time.
+    jobs
+        How many recipes run side by side; 0 for as many as there are cores.
+    store
+        The folder for the transcripts, if not that of the site.
 
     Raises
     ------
@@ -100,15 +124,19 @@ def record(release: str, recipes: list[Path], *, keep: bool, jobs: int) -> None:
         If the release cannot be installed, or Sphinx ends before the transcripts are
         written. Those already written stay.
     """
-    folder = WORK / release
+    folder, store = WORK / release, store or TRANSCRIPTS
     try:
         python = _environment(release, folder / "venv")
-        source = _small_site(folder / "site", recipes)
+        source = _small_site(folder / "site", recipes, store)
         command = [python, "-m", "sphinx", "-c", ROOT, "-b", "dummy", "-E"]
         command += ["-D", "record_transcripts=1", "-D", f"recipe_jobs={jobs}"]
         done = subprocess.run([*command, source, folder / "out"], check=False)
+        pattern = "*" if release == NIGHTLY else release
+        written = [path for path in store.glob(pattern) if path.is_dir()]
         missing = [
-            path.stem for path in recipes if _text_changed(TRANSCRIPTS / release, path)
+            path.stem
+            for path in recipes
+            if all(_text_changed(folder, path) for folder in written)
         ]
         if missing:
             raise RecordError(
@@ -146,8 +174,8 @@ def _environment(release: str, folder: Path) -> Path:
     return python
 
 
-def _small_site(folder: Path, recipes: list[Path]) -> Path:
-    """Make a site of a few recipes whose transcripts are those of the real one."""
+def _small_site(folder: Path, recipes: list[Path], store: Path) -> Path:
+    """Make a site of a few recipes whose transcripts lie in ``store``."""
     source = folder / "_doc"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "recipes").mkdir(parents=True)
@@ -155,8 +183,8 @@ def _small_site(folder: Path, recipes: list[Path]) -> Path:
     for path in [*recipes, ROOT / "recipes/GALLERY_HEADER.rst"]:
         shutil.copy(path, folder / "recipes")
     (source / "index.rst").write_text(INDEX, "utf-8")
-    for name in ("inventories", "transcripts"):
-        (source / name).symlink_to(ROOT / "_doc" / name)
+    (source / "inventories").symlink_to(ROOT / "_doc/inventories")
+    (source / "transcripts").symlink_to(store)
     return source
 
 
@@ -168,9 +196,19 @@ def shard(recipes: list[Path], share: str) -> list[Path]:
     return recipes[int(part) - 1 :: int(parts)]
 
 
+def all_recipes() -> list[Path]:
+    """Return the recipes, by name."""
+    return sorted((ROOT / "recipes").glob("plot_*.py"))
+
+
+def all_releases() -> list[str]:
+    """Return the releases that the site knows, oldest first."""
+    return runpy.run_path(str(ROOT / "conf.py"))["torch_releases"]
+
+
 def _releases(wanted: str) -> list[str]:
     """Return the releases that are meant by a name, or by ``all``."""
-    known = runpy.run_path(str(ROOT / "conf.py"))["torch_releases"]
+    known = all_releases()
     if wanted == "all":
         return known
     if wanted not in known:
@@ -192,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
     status = 0
     try:
         releases = _releases(given.release)
-        recipes = shard(sorted((ROOT / "recipes").glob("plot_*.py")), given.shard)
+        recipes = shard(all_recipes(), given.shard)
     except RecordError as error:
         sys.exit(str(error))
     for release in releases:
