@@ -51,7 +51,7 @@ class Capture:
     def end_cell(self, line: int) -> None:
         """Close the cell that begins at ``line``."""
         self.begin_cell()  # a cell that could not be parsed was never opened
-        seconds = round(time.perf_counter() - self.since, 1)
+        seconds = round(time.perf_counter() - self.since, 2)
         self.cells[line] = {"caught": self.caught, "seconds": seconds}
         self.caught, self.since = [], None
 

@@ -288,7 +288,8 @@ def _transcript(target: Path, cells: list[dict[str, Any]]) -> dict[str, Any]:
         cells = []
     elif death or any(cell["error"] for cell in cells):
         new |= {"status": "fails", "death": death}
-    seconds = round(sum(cell["seconds"] for cell in cells), 1)
+    # Never 0, which Sphinx-Gallery takes for a sign that nothing ran.
+    seconds = max(0.01, round(sum(cell["seconds"] for cell in cells), 2))
     return {**new, "seconds": seconds, "cells": cells}
 
 
