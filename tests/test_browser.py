@@ -230,7 +230,7 @@ def test_keyboard_alone(visit):
 
 
 def test_without_javascript(visit):
-    """The pinned output is open, the others can be unfolded, nothing is to be chosen."""
+    """The pinned output is open, the others unfold, and nothing is to be chosen."""
     page = visit(f"{RECIPE}?torch=2.8", java_script_enabled=False)
     assert page.get_by_text("the result is 33.0").last.is_visible()
     assert not page.get_by_text("the result is 12.0").is_visible()

@@ -147,8 +147,12 @@ QUIET, RAISES, OTHER, FAILS = cell("fine"), raising(), raising("TypeError"), fai
         ),
         (
             [RAISES, OTHER, RAISES, RAISES, RAISES],
-            ["Raises different exceptions: ValueError on 2.6, 2.8 – 2.10; "
-             "TypeError on 2.7."],
+            [
+                (
+                    "Raises different exceptions: ValueError on 2.6, 2.8 – 2.10; "
+                    "TypeError on 2.7."
+                )
+            ],
         ),
         (
             [RAISES, OTHER, OTHER, QUIET, QUIET],
@@ -158,12 +162,18 @@ QUIET, RAISES, OTHER, FAILS = cell("fine"), raising(), raising("TypeError"), fai
             ],
         ),
         ([FAILS, FAILS, QUIET, QUIET, QUIET], ["Fixed in 2.8: RuntimeError before."]),
-        ([FAILS, RAISES, RAISES, RAISES, RAISES], ["Fixed in 2.7: RuntimeError before."]),
+        (
+            [FAILS, RAISES, RAISES, RAISES, RAISES],
+            ["Fixed in 2.7: RuntimeError before."],
+        ),
         ([QUIET, QUIET, QUIET, FAILS, FAILS], ["Fails since 2.9: RuntimeError."]),
         ([QUIET, FAILS, QUIET, QUIET, QUIET], ["Fails only on 2.7: RuntimeError."]),
         ([FAILS] * 5, []),
         ([FAILS, None, QUIET, None, None], ["Fails on 2.6, not on 2.8: RuntimeError."]),
-        ([None, None, QUIET, None, RAISES], ["Raises on 2.10, not on 2.8: ValueError."]),
+        (
+            [None, None, QUIET, None, RAISES],
+            ["Raises on 2.10, not on 2.8: ValueError."],
+        ),
         ([None] * 5, []),
         ([None, None, RAISES, None, None], []),
     ],

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT, Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: The share of a page's bytes that what is known of other releases may add.
 WEIGHT = 0.30
@@ -71,7 +74,7 @@ def test_verified_with_one_release(recorded):
 
 
 def test_same_output_is_not_repeated(page):
-    """A cell that prints the same everywhere, but for names of symbols, has one block."""
+    """A cell that prints the same, but for the names of symbols, has one block."""
     assert page.text.count("the same everywhere") == 2  # the code and its output
     assert "s0" not in page.text
     assert len(page.select(".release-outputs")) == 4
@@ -94,7 +97,9 @@ def test_pinned_output_is_as_sphinx_gallery_made_it(page):
     """Its block keeps class and text, and stands first."""
     block = page.select_one(".release-outputs > details")
     assert block["class"] == ["release-output", "release-pinned"]
-    assert block.select_one("div.sphx-glr-script-out pre").text == "the result is 33.0\n"
+    assert (
+        block.select_one("div.sphx-glr-script-out pre").text == "the result is 33.0\n"
+    )
     assert len(page.select("div.sphx-glr-script-out")) == 5
 
 
@@ -119,7 +124,9 @@ def test_words(page):
 def test_anchors(recorded, page):
     """Each cell can be linked to."""
     record = json.loads(
-        (recorded.folder / "_doc/transcripts/2.9.1/plot_differs.json").read_text("utf-8")
+        (recorded.folder / "_doc/transcripts/2.9.1/plot_differs.json").read_text(
+            "utf-8"
+        )
     )
     expected = [f"cell-{cell['line']}" for cell in record["cells"]]
     assert [span["id"] for span in page.select("span[id^=cell-]")] == expected
@@ -133,7 +140,9 @@ def test_picker_on_every_page(recorded):
         assert choices[0] == "2.6" and choices[-1] == "2.15", path
         assert page.select_one("option[selected]").text == "2.13"
         assert page.select_one("label[for=release-choice]")
-        for tag in page.select(".release-picker *, .release-output, .release-verified *"):
+        for tag in page.select(
+            ".release-picker *, .release-output, .release-verified *"
+        ):
             assert not [name for name in tag.attrs if name.startswith(("on", "style"))]
 
 
@@ -266,4 +275,6 @@ def test_releases_are_named_in_one_place():
     text = '"2.12.1",\n'
     files = [ROOT / "conf.py", *(ROOT / "_doc").rglob("*.py"), ROOT / "Makefile"]
     files += [*(ROOT / "_doc/_static").glob("*.js")]
-    assert [path.name for path in files if text in path.read_text("utf-8")] == ["conf.py"]
+    assert [path.name for path in files if text in path.read_text("utf-8")] == [
+        "conf.py"
+    ]
