@@ -36,6 +36,12 @@ def test_caught_exceptions(site):
     assert cells[1]["caught"] == []
 
 
+def test_stacks_in_messages(site):
+    """The frames of a stack inside a message are not recorded."""
+    (caught,) = transcript(site, "plot_catches")["cells"][2]["caught"]
+    assert caught == ["ValueError", "why\nStack:\nEnd"]
+
+
 def test_recipe_that_does_not_apply(site):
     """A recipe that needs a newer release is not run, and its record says so."""
     record_ = transcript(site, "plot_newer")

@@ -12,6 +12,7 @@ import ast
 import builtins
 import codeop
 import json
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HOOK = "__cookbook_caught__"
+
+#: A frame of a stack in a message, which depends on the machine.
+_FRAME = re.compile(r'\n +File ".*", line \d+, in .*(\n    .*)?')
 
 
 class Capture:
@@ -46,7 +50,7 @@ class Capture:
         name = kind.__qualname__
         if kind.__module__ != "builtins":
             name = f"{kind.__module__}.{name}"
-        self.caught.append([name, str(error)])
+        self.caught.append([name, _FRAME.sub("", str(error))])
 
     def end_cell(self, line: int) -> None:
         """Close the cell that begins at ``line``."""

@@ -43,6 +43,7 @@ from sphinx_gallery.py_source_parser import extract_file_config
 from _ext import capture, freshness, leaks, transcripts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
     from multiprocessing.connection import Connection
     from types import FrameType
@@ -66,7 +67,9 @@ class RecipeBackend(ParallelBackendBase):
 
     supports_retrieve_callback = True
 
-    def __init__(self, jobs: int, limit: float, start_method: str, **kwargs: Any):
+    def __init__(
+        self, jobs: int, limit: float, start_method: str, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.jobs = jobs
         self.limit = limit
@@ -91,7 +94,7 @@ class RecipeBackend(ParallelBackendBase):
         """Return what joblib expects of a batch: a list of results."""
         return [future.result()]
 
-    def abort_everything(self, ensure_ready: bool = True) -> None:
+    def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001, FBT002 (joblib's signature)
         """End all running recipes, as after Ctrl-C."""
         self.aborted = True
         self.pool.shutdown(wait=False, cancel_futures=True)
@@ -270,7 +273,7 @@ def _set_alarm(recipe: str, limit: float, dump: TextIO) -> None:
     def on_alarm(_: int, frame: FrameType | None) -> None:
         while frame is not None and frame.f_code.co_filename != recipe:
             frame = frame.f_back
-        line = f', line {frame.f_lineno}' if frame else ""
+        line = f", line {frame.f_lineno}" if frame else ""
         dump.write(f'Timeout: File "{recipe}"{line}')
         dump.flush()
         os._exit(1)
@@ -282,7 +285,7 @@ def _set_alarm(recipe: str, limit: float, dump: TextIO) -> None:
 
 
 @contextlib.contextmanager
-def _collected_warnings():
+def _collected_warnings() -> Iterator[list[logging.LogRecord]]:
     """Collect what Sphinx-Gallery logs, for the parent to say it again."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.WARNING)
@@ -333,9 +336,7 @@ def _register(app: Sphinx, config: Config) -> None:
     # Sphinx-Gallery asks joblib for "loky" by name and runs one job serially:
     # https://github.com/sphinx-gallery/sphinx-gallery/pull/877
     config.sphinx_gallery_conf["parallel"] = max(jobs, 2)
-    factory = functools.partial(
-        RecipeBackend, jobs, config.recipe_time_limit, method
-    )
+    factory = functools.partial(RecipeBackend, jobs, config.recipe_time_limit, method)
     register_parallel_backend("loky", factory)
 
 

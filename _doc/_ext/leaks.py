@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Snapshot:
             _settings(),
             _configs(),
             dict(os.environ),
-            frozenset(os.listdir()),
+            frozenset(path.name for path in Path().iterdir()),
         )
 
     def leaks(self, now: Snapshot) -> list[str]:
@@ -91,7 +92,9 @@ class Snapshot:
             *_new_registrations(now.registered - self.registered),
             *_differences("the", self.settings, now.settings),
             *_differences("the configuration", self.configs, now.configs),
-            *_differences("the environment variable", self.environment, now.environment),
+            *_differences(
+                "the environment variable", self.environment, now.environment
+            ),
             *(
                 f"leaves the file {name!r}; write into a temporary folder."
                 for name in sorted(now.files - self.files - {"__pycache__"})
@@ -106,7 +109,7 @@ class FolderWatch:
     before and after would find nothing.
     """
 
-    def __init__(self, recipe: str):
+    def __init__(self, recipe: str) -> None:
         self.recipe = recipe
         self.home = os.path.realpath(os.curdir)
         self.last: tuple[int, str] | None = None

@@ -24,3 +24,11 @@ def careful():
 
 
 print(careful())
+
+# %%
+# A message with the stack of the machine in it.
+
+try:
+    raise ValueError('why\nStack:\n  File "/a.py", line 3, in f\n    x = 1\nEnd')
+except ValueError:
+    print("caught")
