@@ -45,7 +45,8 @@ inventories: $(VENV)/made ## fetch the addresses of other documentation (needs t
 
 serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
 	@$(BIN)/python -m sphinx_autobuild -c . --watch recipes --watch conf.py \
-	  --ignore '*/auto_recipes/*' --open-browser _doc $(BUILD)
+	  --ignore '*/auto_recipes*' --ignore '*/sg_execution_times*' --ignore '*/__pycache__*' \
+	  -d build/doctrees -D recipe_jobs=$(JOBS) --open-browser _doc $(BUILD)
 
 clean: ## remove the site and all that was generated, but not the environment
 	rm -rf build _doc/auto_recipes _doc/sg_execution_times.rst
