@@ -55,8 +55,9 @@ clean: ## remove the site and all that was generated, but not the environment
 $(VENV)/made: requirements.txt
 	@command -v $(PYTHON) > /dev/null || { \
 	  echo 'There is no "$(PYTHON)": install Python 3.11 or later, or give make PYTHON=...' >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo 'Making the environment in $(VENV), which takes some minutes once.'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .DEFAULT:
