@@ -54,6 +54,7 @@ def history(*cells):
         ("torch/_dynamo/x.py:12 in f", "torch/_dynamo/x.py:99 in f"),
         ('File "torch/x.py", line 3, in f', 'File "torch/x.py", line 4, in f'),
         ("[<class 'b'>, <class 'a'>]", "[<class 'a'>, <class 'b'>]"),
+        ("<class 'a'>, <class 'triton.language.dtype'>]", "<class 'a'>]"),
         ("torch._utils._CudaDeviceProperties", "torch._C._CudaDeviceProperties"),
     ],
 )

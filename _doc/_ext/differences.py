@@ -30,6 +30,7 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _FOLDER = re.compile(r"(?<![\w./])(?:[A-Za-z]:\\|/)(?:[\w.+@-]+[/\\])+")
 _TORCH_LINE = re.compile(r'(\btorch/[\w/]+\.py)(?::|", line )\d+')
 _CUDA_CLASS = ("torch._utils._CudaDeviceProperties", "torch._C._CudaDeviceProperties")
+_TRITON_CLASS = re.compile(r", <class 'triton[\w.]*'>|<class 'triton[\w.]*'>, ")
 _CLASSES = re.compile(r"<class '[^']*'>(?:, <class '[^']*'>)+")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 
@@ -41,9 +42,10 @@ def normalise(text: str) -> str:
     Symbols (``s77``, ``u0``, ``zuf3``) are numbered in the order in which they appear;
     addresses, folders and the line numbers of torch's own files are dropped. Classes in
     a row, which torch takes from a set, are sorted; a build without CUDA has one of
-    them in another module.
+    them in another module and none of Triton's.
     """
-    text = _FOLDER.sub("/", _ADDRESS.sub("0x", text)).replace(*_CUDA_CLASS)
+    text = _FOLDER.sub("/", _ADDRESS.sub("0x", text))
+    text = _TRITON_CLASS.sub("", text.replace(*_CUDA_CLASS))
     text = _TORCH_LINE.sub(r"\1", text)
     text = _sort_classes(text)
     names: dict[str, str] = {}
