@@ -14,7 +14,7 @@ ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
 $(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
 endif
 
-.PHONY: help html test transcripts nightly inventories serve clean
+.PHONY: help html test transcripts nightly inventories bench serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
@@ -42,6 +42,9 @@ nightly: $(VENV)/made ## report what differs under torch's nightly build, in bui
 
 inventories: $(VENV)/made ## fetch the addresses of other documentation (needs the network)
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.inventories
+
+bench: $(VENV)/made ## measure the build and print a table; ARGS=--help lists what can be left out
+	@$(BIN)/python tests/bench.py $(ARGS)
 
 serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
 	@$(BIN)/python -m sphinx_autobuild -c . --watch recipes --watch conf.py \
