@@ -1,7 +1,9 @@
 """Make the zip files of two builds the same, byte by byte.
 
 Sphinx-Gallery stores the time at which each file was written in its zips. Here all
-entries get one time, that of ``SOURCE_DATE_EPOCH`` where it is set.
+entries get one time, that of ``SOURCE_DATE_EPOCH`` where it is set. The zip itself gets
+the time of the newest file in it: Sphinx-Gallery writes the zips of the whole gallery
+in each build, and Sphinx would read the gallery's page again, and write it.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ def _settle(path: Path, date: tuple[int, ...]) -> None:
             entry = zipfile.ZipInfo(name, date)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    files = [path.parent / name for name in contents]
+    newest = max((file.stat().st_mtime_ns for file in files), default=0)
+    os.utime(new, ns=(newest, newest))
     new.replace(path)
 
 
