@@ -448,8 +448,8 @@ def composition(own: int, templates: int, copies: int) -> str:
         text += f", {templates} written for the benchmark"
     if copies:
         text += (
-            f", {copies} copies of these (which flatters Sphinx-Gallery: its interpreter "
-            "runs many recipes, and the caches are warm for a copy)"
+            f", {copies} copies of these (which flatters Sphinx-Gallery, whose "
+            "interpreter runs many recipes: its caches are warm for a copy)"
         )
     return text
 
