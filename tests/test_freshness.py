@@ -64,6 +64,15 @@ def test_changed_ingredient(site, ingredient):
     assert f"plot_unicode.py runs again: changed {ingredient}" in site.log
 
 
+@pytest.mark.parametrize("suffix", freshness.OUTPUTS)
+def test_removed_output(site, suffix):
+    """A recipe of whose output a part is gone runs again."""
+    (site.folder / f"_doc/auto_recipes/plot_unicode{suffix}").unlink()
+    site.build()
+    assert site.returncode == 0, site.log
+    assert site.executed() == 1
+
+
 def test_removed_recipe(site):
     """Nothing of a recipe that is gone is built, and nothing warns of it."""
     site.recipe("plot_unicode").unlink()
@@ -83,6 +92,7 @@ def test_killed_build(make_site):
             time.sleep(0.05)
         os.killpg(build.pid, signal.SIGKILL)
     assert key.exists()
+    assert site.transcript("plot_export").exists()
     site.recipe("plot_hangs").unlink()
     site.record()
     assert site.returncode == 0, site.log
@@ -94,7 +104,7 @@ _BUILD = """
 import sys
 from pathlib import Path
 from tests.conftest import Site
-Site(Path(sys.argv[1])).build()
+Site(Path(sys.argv[1])).record()
 """
 
 

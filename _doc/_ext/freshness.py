@@ -34,6 +34,10 @@ RUNNERS = ("sphinx-gallery", "joblib")
 RUNNER_MODULES = ("capture.py", "isolation.py", "leaks.py", "warm.py")
 
 
+#: What must be there of a recipe that is not run again.
+OUTPUTS = (".rst", ".ipynb", ".zip", ".cells.json", ".cost.json")
+
+
 def must_run(target: Path, conf: dict) -> bool:
     """Tell whether Sphinx-Gallery will execute a recipe in this build."""
     return executable_script(target, conf) and not _stamp(target).exists()
@@ -182,13 +186,15 @@ def _check(source: Path, target: Path, settings: str) -> None:
     now = json.loads(json.dumps(ingredients(source, settings)))
     _pending[source.name] = now
     recorded = _recorded(target)
-    if recorded == now:
+    whole = all(target.with_suffix(suffix).exists() for suffix in OUTPUTS)
+    if recorded == now and whole:
         return
     _stamp(target).unlink(missing_ok=True)
     _key_file(target).unlink(missing_ok=True)
     if recorded:
         changed = [name for name in now if recorded.get(name) != now[name]]
-        logger.info("%s runs again: changed %s", source.name, ", ".join(changed))
+        what = ", ".join(changed) or "output"
+        logger.info("%s runs again: changed %s", source.name, what)
 
 
 def _forget(target: Path) -> None:

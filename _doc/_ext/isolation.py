@@ -43,7 +43,7 @@ from sphinx_gallery.py_source_parser import extract_file_config
 from _ext import capture, freshness, leaks, transcripts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
     from multiprocessing.connection import Connection
     from types import FrameType
@@ -68,7 +68,12 @@ class RecipeBackend(ParallelBackendBase):
     supports_retrieve_callback = True
 
     def __init__(
-        self, jobs: int, limit: float, start_method: str, **kwargs: Any
+        self,
+        jobs: int,
+        limit: float,
+        start_method: str,
+        finished: Callable[[Path], None],
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.jobs = jobs
@@ -76,6 +81,7 @@ class RecipeBackend(ParallelBackendBase):
         self.context = multiprocessing.get_context(start_method)
         self.pool = ThreadPoolExecutor(jobs)
         self.lock = threading.Lock()
+        self.finished = finished
         self.running: set[multiprocessing.process.BaseProcess] = set()
         self.aborted = False
 
@@ -86,7 +92,7 @@ class RecipeBackend(ParallelBackendBase):
     def submit(self, func: Any, callback: Any = None) -> Future:
         """Queue one example and call ``callback`` with its future when it is done."""
         ((_, arguments, _),) = func.items
-        future = self.pool.submit(self._build, *arguments)
+        future = self.pool.submit(self._finish, *arguments)
         future.add_done_callback(callback)
         return future
 
@@ -104,6 +110,12 @@ class RecipeBackend(ParallelBackendBase):
     def terminate(self) -> None:
         """Wait for the threads that watched the recipes."""
         self.pool.shutdown()
+
+    def _finish(self, name: str, target_dir: Any, src_dir: Any, conf: dict) -> tuple:
+        """Build the page of one recipe, and say that it is there."""
+        result = self._build(name, target_dir, src_dir, conf)
+        self.finished(Path(target_dir, name))
+        return result
 
     def _build(self, name: str, target_dir: Any, src_dir: Any, conf: dict) -> tuple:
         """Build the page of one recipe; run it where its output is not current."""
@@ -336,7 +348,13 @@ def _register(app: Sphinx, config: Config) -> None:
     # Sphinx-Gallery asks joblib for "loky" by name and runs one job serially:
     # https://github.com/sphinx-gallery/sphinx-gallery/pull/877
     config.sphinx_gallery_conf["parallel"] = max(jobs, 2)
-    factory = functools.partial(RecipeBackend, jobs, config.recipe_time_limit, method)
+    factory = functools.partial(
+        RecipeBackend,
+        jobs,
+        config.recipe_time_limit,
+        method,
+        functools.partial(transcripts.note_finished, app),
+    )
     register_parallel_backend("loky", factory)
 
 

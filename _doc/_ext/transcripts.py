@@ -168,10 +168,9 @@ def _executed(app: Sphinx) -> Iterator[Path]:
 
 def _recipes(app: Sphinx) -> Iterator[Path]:
     """Yield the copies of all recipes, whether they ran to their end or not."""
-    conf = app.config.sphinx_gallery_conf
-    for gallery in conf["gallery_dirs"]:
+    for gallery in app.config.sphinx_gallery_conf["gallery_dirs"]:
         for target in sorted(Path(app.srcdir, gallery).glob("*.py")):
-            if executable_script(target, conf):
+            if _is_recipe(app, target):
                 yield target
 
 
@@ -180,6 +179,17 @@ def _settle_times(app: Sphinx) -> None:
     for target in _executed(app):
         cost = json.loads(target.with_name(f"{target.stem}.cost.json").read_text())
         settle_time(target, app.srcdir, cost["time"])
+
+
+def note_finished(app: Sphinx, target: Path) -> None:
+    """Record a recipe as soon as its page is there, so that Ctrl-C loses nothing."""
+    if app.config.record_transcripts and _is_recipe(app, target):
+        _record(app, target)
+
+
+def _is_recipe(app: Sphinx, target: Path) -> bool:
+    """Tell whether a script of the gallery is one that is executed."""
+    return executable_script(target, app.config.sphinx_gallery_conf)
 
 
 def _check(app: Sphinx) -> None:
