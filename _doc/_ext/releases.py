@@ -10,7 +10,6 @@ Without JavaScript the output of the pinned release is open and the others are f
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,14 +114,14 @@ class Recipe:
         needs = transcripts.needed_release(self.source)
         if not transcripts.applies(self.source):
             return Record("does not apply", needs=needs)
-        notes = _load(transcripts.notes_path(page))
+        notes = transcripts.load(transcripts.notes_path(page))
         died = "death" in (notes or {})
         fails = died or any(cell["error"] for cell in self.cells)
         return Record("fails" if fails else "runs", _reached(self.cells, died=died))
 
     def _read(self, path: Path) -> Record:
         """Return the record that a transcript holds."""
-        found = _load(path)
+        found = transcripts.load(path)
         if found is None:
             return Record("missing")
         state, cells = found.get("status", "runs"), found["cells"]
@@ -205,18 +204,6 @@ class Recipe:
 def transcript_path(srcdir: Path, folder: str, recipe: str) -> Path:
     """Return where the transcript of a recipe under a release lies."""
     return Path(srcdir, "transcripts", folder, f"{recipe}.json")
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ConfigError(
-            f"{path} is not valid JSON ({error}): record it again with 'make "
-            f"transcripts RELEASE={path.parent.name}'."
-        ) from None
 
 
 def _sources(cells: list[Cell]) -> list[str]:

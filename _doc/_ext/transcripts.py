@@ -81,7 +81,7 @@ def harvest(page: Path) -> list[dict[str, Any]]:
     _, blocks = split_code_and_text_blocks(page.with_suffix(".py"))
     pieces = _CELL.split(page.read_text("utf-8"))
     bodies = dict(zip(map(int, pieces[1::2]), pieces[2::2], strict=True))
-    notes = _load(notes_path(page)) or {}
+    notes = load(notes_path(page)) or {}
     idle = {"caught": [], "seconds": 0.0}
     return [
         {
@@ -120,14 +120,22 @@ def transcript_path(srcdir: Any, recipe: str) -> Path:
     return Path(srcdir, "transcripts", release(), f"{recipe}.json")
 
 
-def _load(path: Path) -> dict[str, Any] | None:
+def load(path: Path) -> dict[str, Any] | None:
+    """Return what a file of JSON holds, or None where there is no such file.
+
+    Raises
+    ------
+    ConfigError
+        If it does not hold JSON.
+    """
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise ConfigError(
-            f"{path} is not valid JSON ({error}): run 'make transcripts'."
+            f"{path} is not valid JSON ({error}): record it again with 'make "
+            f"transcripts RELEASE={path.parent.name}'."
         ) from None
 
 
@@ -142,7 +150,7 @@ def settle_time(target: Path, srcdir: Any, measured: float) -> float:
     float
         Seconds: the recorded time, or the measured one where nothing is recorded.
     """
-    record = _load(transcript_path(srcdir, target.stem))
+    record = load(transcript_path(srcdir, target.stem))
     seconds = record["seconds"] if record else measured
     timing = TIMING_CONTENT.format(*divmod(seconds, 60))
     _rewrite(target.with_suffix(".rst"), lambda text: _TIME.sub(lambda _: timing, text))
@@ -229,7 +237,7 @@ def _compare(app: Sphinx, target: Path, cells: list[dict]) -> None:
     """Warn where a recipe printed something else than its transcript says."""
     path = transcript_path(app.srcdir, target.stem)
     shown = path.relative_to(app.srcdir).as_posix()
-    record = _load(path)
+    record = load(path)
     if record is None:
         problem = f"has no transcript {shown}: run 'make transcripts'."
     elif [c["source"] for c in record["cells"]] != [c["source"] for c in cells]:
@@ -262,7 +270,7 @@ def _record(app: Sphinx, target: Path) -> None:
     _warn_of_machine_traces(app, target, cells)
     path = transcript_path(app.srcdir, target.stem)
     shown = path.relative_to(app.srcdir).as_posix()
-    old, new = _load(path), _transcript(target, cells)
+    old, new = load(path), _transcript(target, cells)
     if old and lasting(old) == lasting(new):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +300,7 @@ def _transcript(target: Path, cells: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what is kept of one run of a recipe."""
     source = target.read_text("utf-8")
     new = {"torch": release(), "recipe": digest(source), "status": "runs"}
-    death = (_load(notes_path(target)) or {}).get("death")
+    death = (load(notes_path(target)) or {}).get("death")
     if not applies(source):
         new |= {"status": "does not apply", "needs": needed_release(source)}
         cells = []
