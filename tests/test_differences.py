@@ -50,7 +50,7 @@ def history(*cells):
         ("f32[s0, s1] s0", "f32[s77, s27] s77"),
         ("u0 + zuf1", "u7 + zuf0"),
         ("at 0x7f0123456789", "at 0x55e0aabbccdd"),
-        ("/usr/lib/python3/site.py", "/home/x/.venv/site.py"),
+        ("/usr/lib/python3/site.py", "/opt/x/.venv/site.py"),
         ("torch/_dynamo/x.py:12 in f", "torch/_dynamo/x.py:99 in f"),
         ('File "torch/x.py", line 3, in f', 'File "torch/x.py", line 4, in f'),
         ("[<class 'b'>, <class 'a'>]", "[<class 'a'>, <class 'b'>]"),
