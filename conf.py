@@ -32,6 +32,7 @@ extensions = [
     "_ext.isolation",
     "_ext.release_pages",
     "_ext.releases",
+    "_ext.topics",
     "_ext.transcripts",
 ]
 exclude_patterns = ["auto_recipes/**/GALLERY_HEADER.rst", "inventories", "transcripts"]
@@ -45,6 +46,8 @@ suppress_warnings = ["config.cache"]
 sphinx_gallery_conf = {
     "examples_dirs": ["../recipes"],
     "gallery_dirs": ["auto_recipes"],
+    # The page of the gallery is written by hand: see _ext/topics.py.
+    "copyfile_regex": r"index\.rst",
     # A recipe runs under its bare name, so the pattern must not ask for a folder.
     "filename_pattern": r"(^|[/\\])plot_[^/\\]*$",
     "within_subsection_order": "FileNameSortKey",
@@ -70,6 +73,25 @@ sphinx_gallery_conf = {
     "write_computation_times": True,
 }
 recipe_time_limit = 120  # seconds
+# The tags of recipes. Each recipe has one topic and one or more kinds of symptom; the
+# page of a topic, _doc/topics/<topic>.rst, lists its recipes in order.
+recipe_topics = [
+    "start here",
+    "inputs",
+    "dynamic shapes",
+    "control flow",
+    "data-dependent values",
+    "wrong results",
+    "side effects",
+]
+recipe_symptoms = [
+    "export fails",
+    "run fails",
+    "wrong without an error",
+    "turns static",
+    "conversion fails",
+    "how to",
+]
 # The releases that recipes are recorded under, oldest first; to add one, add it here
 # and run "make transcripts RELEASE=<it>".
 torch_releases = [

@@ -1,9 +1,10 @@
-"""Note what happens in a cell besides its output: exceptions that it caught, its time.
+"""Note what a cell does besides printing: exceptions and warnings it caught, its time.
 
 A recipe catches the error that it is about and prints the message. To tell that
 ``UserError`` was raised under one release and not under another, the exceptions
 themselves are needed. The module-level ``except`` clauses of a recipe are therefore
 compiled with one more statement, which changes neither its text nor its line numbers.
+Warnings are found in the lists in which ``warnings.catch_warnings`` recorded them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import re
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ class Capture:
     def __init__(self) -> None:
         self.cells: dict[int, dict[str, Any]] = {}
         self.caught: list[list[str]] = []
+        self.causes: list[list[str]] = []
+        self.warned: list[list[str]] = []
         self.since: float | None = None
 
     def start(self) -> None:
@@ -45,23 +49,49 @@ class Capture:
             self.since = time.perf_counter()
 
     def _note(self) -> None:
-        """Note the exception that is being handled."""
-        kind, error, _ = sys.exc_info()
-        name = kind.__qualname__
-        if kind.__module__ != "builtins":
-            name = f"{kind.__module__}.{name}"
-        self.caught.append([name, _FRAME.sub("", str(error))])
+        """Note the exception that is being handled, and what it was raised from."""
+        error = sys.exc_info()[1]
+        self.caught.append(_described(error))
+        while error := error.__cause__:
+            self.causes.append(_described(error))
 
-    def end_cell(self, line: int) -> None:
+    def end_cell(self, line: int, variables: dict[str, Any]) -> None:
         """Close the cell that begins at ``line``."""
         self.begin_cell()  # a cell that could not be parsed was never opened
         seconds = round(time.perf_counter() - self.since, 2)
-        self.cells[line] = {"caught": self.caught, "seconds": seconds}
-        self.caught, self.since = [], None
+        cell = {"caught": self.caught, "seconds": seconds}
+        if self.causes:
+            cell["causes"] = self.causes
+        if warned := [w for w in _warnings(variables) if w not in self.warned]:
+            cell["warned"] = warned
+            self.warned += warned
+        self.cells[line] = cell
+        self.caught, self.causes, self.since = [], [], None
 
     def write(self, path: Path) -> None:
         """Write the notes, for :func:`_ext.transcripts.harvest`."""
         path.write_text(json.dumps(self.cells), "utf-8")
+
+
+def _described(error: BaseException) -> list[str]:
+    """Return the type and the message of an exception."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
+    return [name, _FRAME.sub("", str(error))]
+
+
+def _warnings(variables: dict[str, Any]) -> list[list[str]]:
+    """Return the warnings that the variables of a recipe hold, each once."""
+    found = [
+        _described(entry.message)
+        for value in list(variables.values())
+        if isinstance(value, list)
+        for entry in value
+        if isinstance(entry, warnings.WarningMessage)
+    ]
+    return [list(pair) for pair in dict.fromkeys(map(tuple, found))]
 
 
 #: The recipe that this process runs.
@@ -70,8 +100,8 @@ current = Capture()
 
 def end_cell(block: tuple, block_vars: dict, gallery_conf: dict) -> str:
     """Close a cell; Sphinx-Gallery calls its image scrapers after each one."""
-    del block_vars, gallery_conf
-    current.end_cell(block[2])
+    del gallery_conf
+    current.end_cell(block[2], block_vars["example_globals"])
     return ""
 
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 #: What runs a recipe, besides what the recipe imports.
 RUNNERS = ("sphinx-gallery", "joblib")
-RUNNER_MODULES = ("capture.py", "isolation.py", "leaks.py", "warm.py")
+RUNNER_MODULES = ("capture.py", "leaks.py", "processes.py", "warm.py")
 
 
 #: What must be there of a recipe that is not run again.

@@ -23,6 +23,7 @@ from _ext.releases import (
     element,
     fingerprint,
     folders,
+    page_link,
     recipes,
     signed,
 )
@@ -91,7 +92,12 @@ def _table(releases: list[str], found: list[Recipe]) -> nodes.table:
     group += nodes.tbody(
         "",
         *(
-            _row([_title(recipe), *(_state(recipe, release) for release in releases)])
+            _row(
+                [
+                    nodes.paragraph("", "", page_link(f"/{recipe.docname}")),
+                    *(_state(recipe, release) for release in releases),
+                ]
+            )
             for recipe in found
         ),
     )
@@ -114,20 +120,6 @@ def _state(recipe: Recipe, release: str) -> nodes.Node:
     if number is not None:
         shown = [_link(recipe, number, release, *shown)]
     return nodes.paragraph("", "", *shown)
-
-
-def _title(recipe: Recipe) -> nodes.Node:
-    """Return the title of a recipe, as a link."""
-    link = addnodes.pending_xref(
-        "",
-        nodes.inline(),
-        refdomain="std",
-        reftype="doc",
-        reftarget=f"/{recipe.docname}",
-        refexplicit=False,
-        refwarn=True,
-    )
-    return nodes.paragraph("", "", link)
 
 
 def _link(recipe: Recipe, number: int, release: str, *shown: nodes.Node) -> nodes.Node:

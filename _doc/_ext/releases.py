@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from packaging.version import Version
+from sphinx import addnodes
 from sphinx.errors import ConfigError
 from sphinx_gallery.gen_rst import executable_script
 
@@ -252,6 +253,19 @@ def element(name: str, *children: nodes.Node, kind: str = "", **attrs: str) -> t
     """Make an element of HTML with classes ``kind``; ``data_x`` becomes ``data-x``."""
     named = {key.replace("_", "-"): value for key, value in attrs.items()}
     return tag("", *children, tag=name, attrs=named, classes=kind.split())
+
+
+def page_link(docname: str) -> addnodes.pending_xref:
+    """Return a link to a page that shows its title."""
+    return addnodes.pending_xref(
+        "",
+        nodes.inline(),
+        refdomain="std",
+        reftype="doc",
+        reftarget=docname,
+        refexplicit=False,
+        refwarn=True,
+    )
 
 
 def signed(state: str, words: str) -> list[nodes.Node]:

@@ -4,7 +4,7 @@ A transcript is ``_doc/transcripts/<release of torch>/<recipe>.json``. It is har
 from the page that Sphinx-Gallery wrote, so a recorded output and a live one can be
 compared letter by letter. Nothing in an output is normalised: a recipe runs under its
 bare file name, and the paths of installed modules are cut off before the page is
-written (see :mod:`_ext.isolation`), so there is nothing left that may vary.
+written (see :mod:`_ext.processes`), so there is nothing left that may vary.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 #: The file beside the transcripts of a release that says what was installed.
 PACKAGES = "packages.json"
 
+#: What a cell may have noted, each a list of types and messages.
+NOTED = ("caught", "causes", "warned")
+
 _CELL = re.compile(
     r"^\.\. GENERATED FROM PYTHON SOURCE LINES (\d+)-\d+\n", re.MULTILINE
 )
@@ -76,7 +79,8 @@ def harvest(page: Path) -> list[dict[str, Any]]:
         For each cell ``line`` (its first line in the recipe), ``source`` (a digest of
         its code), ``output`` (a list of lines), ``caught`` (the exceptions that it
         caught, each with type and message), ``error`` (the last line of the traceback
-        where it raised, or None) and ``seconds`` (its time).
+        where it raised, or None) and ``seconds`` (its time). Where there are any,
+        ``causes`` has what the exceptions were raised from, ``warned`` the warnings.
     """
     _, blocks = split_code_and_text_blocks(page.with_suffix(".py"))
     pieces = _CELL.split(page.read_text("utf-8"))
@@ -314,10 +318,11 @@ def _transcript(target: Path, cells: list[dict[str, Any]]) -> dict[str, Any]:
 def lasting(record: dict[str, Any]) -> Any:
     """Return what of a transcript is the same in each run: not the times.
 
-    Of a caught exception only the type counts: some messages of torch list a set.
+    Of an exception or a warning only the type counts: some messages list a set.
     """
     cells = [
-        {**cell, "seconds": None, "caught": [kind for kind, _ in cell["caught"]]}
+        {**cell, "seconds": None}
+        | {key: [kind for kind, _ in cell[key]] for key in NOTED if key in cell}
         for cell in record["cells"]
     ]
     return {**record, "seconds": None, "cells": cells}

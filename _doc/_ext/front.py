@@ -1,0 +1,105 @@
+"""Read what a recipe says of itself: its docstring and its configuration comments."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sphinx.errors import ExtensionError
+from sphinx_gallery.py_source_parser import INFILE_CONFIG_PATTERN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LABEL = re.compile(r"^\.\. _([\w-]+):$", re.MULTILINE)
+_META = re.compile(r"^ +:(\w+): (.+(?:\n {6,}.+)*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Front:
+    """What a recipe says of itself.
+
+    Attributes
+    ----------
+    name
+        The name of its file, without the suffix.
+    label
+        What other pages refer to it by; empty if there is none.
+    title
+        Its title.
+    symptom
+        The first paragraph after the title, in reStructuredText.
+    description
+        What to do, in one sentence; empty if there is none.
+    keywords
+        The words that readers search for.
+    tags
+        Its topic and the kinds of its symptom.
+    wordings
+        Other wordings of the symptom, which the recipe does not print.
+    """
+
+    name: str
+    label: str
+    title: str
+    symptom: str
+    description: str
+    keywords: tuple[str, ...]
+    tags: tuple[str, ...]
+    wordings: tuple[str, ...]
+
+
+def read(path: Path) -> Front:
+    """Return what the recipe in a file says of itself.
+
+    Raises
+    ------
+    ExtensionError
+        If it has no docstring with a title, or a comment that is not a Python value.
+    """
+    text = path.read_text("utf-8")
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    paragraphs = [
+        paragraph
+        for paragraph in docstring.split("\n\n")
+        if not paragraph.startswith(".. ")
+    ]
+    title = re.match(r"(.+)\n=+$", paragraphs[0]) if paragraphs else None
+    if title is None:
+        raise ExtensionError(
+            f"{path.name} has no title: begin its docstring with a label, then a line "
+            "of text that is underlined with '='."
+        )
+    label = _LABEL.search(docstring)
+    meta = dict(_META.findall(docstring.rpartition(".. meta::")[2]))
+    comments = _comments(path.name, text)
+    return Front(
+        name=path.stem,
+        label=label[1] if label else "",
+        title=title[1],
+        symptom=paragraphs[1] if paragraphs[1:] else "",
+        description=" ".join(meta.get("description", "").split()),
+        keywords=tuple(" ".join(meta.get("keywords", "").split()).split(", ")),
+        tags=tuple(tag for tags in comments.get("tags", []) for tag in tags),
+        wordings=tuple(comments.get("wording", [])),
+    )
+
+
+def _comments(name: str, text: str) -> dict[str, list]:
+    """Return the values of the comments that configure a recipe, by their names.
+
+    Sphinx-Gallery keeps the last value of a name only.
+    """
+    found: dict[str, list] = {}
+    for match in INFILE_CONFIG_PATTERN.finditer(text):
+        try:
+            value = ast.literal_eval(match[3] or "None")
+        except (SyntaxError, ValueError):
+            raise ExtensionError(
+                f"{name}: the value of '# sphinx_gallery_{match[1]}' is not a Python "
+                f"value: {match[3]}"
+            ) from None
+        found.setdefault(match[1], []).append(value)
+    return found
