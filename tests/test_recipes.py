@@ -13,23 +13,20 @@ from _ext.processes import time_limit
 from _ext.transcripts import release
 from conftest import RECIPES, ROOT
 
-#: Lines that a library prints on stderr and that a recipe cannot help:
-#: (recipe, beginning of the line, reason and where it is reported).
-EXPECTED_ON_STDERR: list[tuple[str, str, str]] = []
+#: What torch 2.13 prints on stderr and a recipe cannot help. Look again with a new pin.
+EXPECTED_ON_STDERR = {
+    "its log, which a failing export writes": r"[EW]\d{4} \d\d:\d\d:\d\d\.\d+ .*",
+    "its own use of LeafSpec, when it copies a program": (
+        r".*copyreg.py:\d+: FutureWarning: `isinstance\(treespec, LeafSpec\)` .*"
+        r"|  return cls.__new__\(cls, \*args\)"
+    ),
+}
 
 
-#: How a line of torch's own log begins. A failing export writes some.
-LOG = re.compile(r"[EW]\d{4} \d\d:\d\d:\d\d\.\d+ ")
-
-
-def unexpected(recipe: str, stderr: str) -> list[str]:
-    """Return the lines that are not of torch's log and that no entry above allows."""
-    allowed = tuple(start for name, start, _ in EXPECTED_ON_STDERR if name == recipe)
-    return [
-        line
-        for line in stderr.splitlines()
-        if line and not LOG.match(line) and not line.startswith(allowed or "\0")
-    ]
+def unexpected(stderr: str) -> list[str]:
+    """Return the lines that no entry above allows."""
+    allowed = re.compile("|".join(EXPECTED_ON_STDERR.values()))
+    return [line for line in stderr.splitlines() if line and not allowed.match(line)]
 
 
 def recorded_output(recipe: str) -> str:
@@ -63,7 +60,7 @@ def test_recipe_runs_as_a_script(path, tmp_path):
     assert done.returncode == 0, done.stderr
     printed = done.stdout.replace(f"{tmp_path}/", "")
     assert lines(printed) == lines(recorded_output(path.stem))
-    assert unexpected(path.name, done.stderr) == []
+    assert unexpected(done.stderr) == []
     assert [left.name for left in tmp_path.iterdir()] == [path.name]
 
 
