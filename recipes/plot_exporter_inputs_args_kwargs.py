@@ -16,7 +16,7 @@ names ``*args`` and ``**kwargs``.
 
 .. meta::
    :description: Call the program with the positional arguments and keywords of the export, and replace variable arguments by names.
-   :keywords: kwarg keyword mismatch, Trying to flatten user inputs, torch.export kwargs, variable arguments, keyword order, positional arguments, default argument, Must provide a tree_name, name 'L' is not defined, args to be a tuple
+   :keywords: kwarg keyword mismatch, Trying to flatten user inputs, torch.export kwargs, variable arguments, keyword order, positional arguments, default argument, Must provide a tree_name, name 'L' is not defined, TransformersKwargs, args to be a tuple
 """
 
 # %%
@@ -133,17 +133,16 @@ for exported in (program, mixed):
 assert calling_convention(mixed) == "1 positional, keywords ['keys']"
 
 # %%
-# The call that the first program refused is the one that this program accepts.
+# Fix 1: export with the call that you will make
+# ++++++++++++++++++++++++++++++++++++++++++++++
+#
+# Write the example inputs as your callers write theirs: the call that the first program
+# refused is the one that the second program accepts. It costs nothing and works on all
+# releases of this page. What a caller may leave out needs a program of its own.
 
 torch.testing.assert_close(mixed.module()(query, keys=keys), expected)
 
 # %%
-# Fix 1: export with the call that you will make
-# ++++++++++++++++++++++++++++++++++++++++++++++
-#
-# Write the example inputs as your callers write theirs. It costs nothing and works on
-# all releases of this page. What a caller may leave out needs a program of its own.
-#
 # Fix 2: one form for all calls
 # +++++++++++++++++++++++++++++
 #
@@ -207,9 +206,10 @@ assert "== 1.0" in message or "to be equal to 1.0" in message, message
 #
 # When the program runs, the order of keywords is free: they are sorted by name. At the
 # export the order of the example decides the order of the inputs. Up to 2.7 something
-# goes wrong if that is not the order of ``forward``. 2.6 swaps the names of the inputs
-# (`issue 143732 <https://github.com/pytorch/pytorch/issues/143732>`_): the input called
-# ``query`` has the six rows of ``keys``.
+# goes wrong if that is not the order of ``forward``. In non-strict mode 2.6 swaps the
+# names of the inputs (`issue 143732
+# <https://github.com/pytorch/pytorch/issues/143732>`_): the input called ``query`` has
+# the six rows of ``keys``.
 
 program = torch.export.export(model, (), {"keys": keys, "query": query}, strict=False)
 torch.testing.assert_close(program.module()(query=query, keys=keys), expected)
@@ -352,7 +352,9 @@ assert message.startswith("Trying to flatten user inputs"), message
 #
 # ``**gates`` is one entry too, a dictionary. 2.6 and 2.7 accept it. 2.8 to 2.13 compare
 # it with the flat keywords, and fail (`issue 150022
-# <https://github.com/pytorch/pytorch/issues/150022>`_). Since 2.14 the export works,
+# <https://github.com/pytorch/pytorch/issues/150022>`_; models of transformers meet it
+# through ``TransformersKwargs``, `issue 164313
+# <https://github.com/pytorch/pytorch/issues/164313>`_). Since 2.14 the export works,
 # also with the keywords at the top level (`pull request 185730
 # <https://github.com/pytorch/pytorch/pull/185730>`_), and then the program does not
 # run, for the reason of 2.9 above. With ``strict=True`` it does.
@@ -380,6 +382,7 @@ else:
 assert (result is None) == (RELEASE >= (2, 8))
 assert (program is None) == ((2, 8) <= RELEASE < (2, 14))
 if RELEASE >= (2, 14):
+    shapes = {"x": rows, "scale": rows, "shift": rows}
     program = torch.export.export(
         Gated(), (x,), gates, dynamic_shapes=shapes, strict=True
     )

@@ -8,9 +8,9 @@ The model takes or returns a dataclass, or a dictionary with attributes, and the
 ends with ``Unsupported input type <class '...'>``, or ``Found <class '...'> in output,
 which is not a known type``.
 
-This page registers the class in one line. It shows what ``dynamic_shapes`` looks like
-then, what becomes of fields that are None or no tensors, which fields a registration
-loses without an error, and how to register a class like ``ModelOutput``.
+This page registers the class. It shows what ``dynamic_shapes`` looks like then, what
+becomes of fields that are None or no tensors, which fields a registration loses without
+an error, and how to register a class like ``ModelOutput``.
 
 .. meta::
    :description: Register the dataclass with torch.export.register_dataclass; its
@@ -54,6 +54,7 @@ class Prediction:
 
 
 # %%
+# The mask is used if there is one; the number divides the result.
 
 
 class Classifier(torch.nn.Module):
@@ -98,6 +99,18 @@ for strict in (False, True):
     print(message)
     words = "supported or pytree-flattenable" if strict else "Unsupported input type"
     assert words in message, message
+
+# %%
+# With an entry for it in ``dynamic_shapes``, that entry is refused first.
+
+try:
+    torch.export.export(model, (batch,), dynamic_shapes=({},), strict=False)
+except torch._dynamo.exc.UserError as error:
+    message = str(error).splitlines()[0].partition("For more information")[0]
+else:
+    message = "This release takes a dataclass as it is."
+print(message)
+assert message.startswith("Cannot associate shape {}"), message
 
 # %%
 # The cause
@@ -208,20 +221,21 @@ assert type(result) is Prediction and result.loss is None
 size = torch.export.Dim("size", min=1, max=64)
 length = torch.export.Dim("length", min=2, max=32)
 both = {0: size, 1: length}
-try:
-    by_name = {"tokens": both, "mask": both, "temperature": None}
-    torch.export.export(model, (batch,), dynamic_shapes=(by_name,), strict=False)
-except ValueError as error:
-    message = str(error)
-else:
-    message = "This release takes the names of the fields."
-print(message)
-assert message.startswith("Node type mismatch; expected <class 'list'>"), message
+by_name = {"tokens": both, "mask": both, "temperature": None}
+for spec in (by_name, Batch(both, both, None)):
+    try:
+        torch.export.export(model, (batch,), dynamic_shapes=(spec,), strict=False)
+    except ValueError as error:
+        message = str(error)
+    else:
+        message = "This release takes the names of the fields."
+    print(message)
+    assert message.startswith("Node type mismatch; expected <class 'list'>"), message
 
 # %%
 # The third entry, None, is for ``temperature``: every field that is not a tensor needs
-# one. :ref:`l-plot-exporter-inputs-nested` has a way to write the specification that
-# needs no counting.
+# one. A ``ShapesCollection`` writes the same list without counting:
+# :ref:`l-plot-exporter-inputs-nested` explains it.
 
 by_position = [both, both, None]
 program = torch.export.export(
@@ -231,6 +245,10 @@ for node in program.graph.nodes:
     if node.op == "placeholder" and node.name.startswith("batch"):
         print(node.name, getattr(node.meta["val"], "shape", node.meta["val"]))
 assert len(program.range_constraints) == 2
+
+collection = torch.export.ShapesCollection()
+collection[batch.tokens] = collection[batch.mask] = both
+assert collection.dynamic_shapes(model, (batch,)) == {"batch": by_position}
 
 # %%
 # The check
@@ -280,6 +298,7 @@ print("\n".join(line for line in message.splitlines() if "Batch" in line))
 assert message.startswith("Trying to flatten user inputs"), message
 
 # %%
+# The same example without a mask: the specification has two entries now.
 
 no_mask = (Batch(batch.tokens),)
 try:
@@ -406,9 +425,9 @@ print(message)
 assert message.startswith("Unsupported input type"), message
 
 # %%
-# Three functions register it: flatten, unflatten, and flatten with keys. The third one
-# is needed for inputs only. If a library has registered its class without it, outputs
-# work, and an input gives ``Did not find a flatten_with_keys_fn for type``.
+# Three functions register it: flatten, unflatten, and flatten with keys. If a library
+# has registered its class without the third one, an input of that class gives ``Did not
+# find a flatten_with_keys_fn for type``.
 # :ref:`l-plot-torch-export-with-dynamic-cache-201` explains the three of them.
 
 
@@ -449,26 +468,6 @@ for number in (1, 2, 9, 64):
     assert type(got) is ModelOutput and list(got) == ["last", "layers"]
     torch.testing.assert_close(got.last, expected.last)
     torch.testing.assert_close(got["layers"], expected["layers"])
-
-# %%
-# Strict mode takes such a class too, except on 2.9. That release looks for the inputs
-# `in the text of the guards
-# <https://github.com/pytorch/pytorch/blob/v2.9.1/torch/export/_unlift.py#L85>`_. For a
-# class derived from a dictionary, strict mode writes ``dict.__getitem__(L['state'],
-# ...)``, which is not found, and the program cannot run.
-
-program = torch.export.export(
-    Layer(), (state,), dynamic_shapes=([rows, (rows,)],), strict=True
-)
-try:
-    result = program.module()(state)
-except NameError as error:
-    result = None
-    print(error)
-else:
-    torch.testing.assert_close(result.last, Layer()(state).last)
-    print("This release runs the program of strict mode.")
-assert (result is None) == (RELEASE == (2, 9))
 
 # %%
 # Clean up

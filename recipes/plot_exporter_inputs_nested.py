@@ -54,7 +54,8 @@ class Merge(torch.nn.Module):
 
 
 def make_inputs(size, levels=2):
-    query, bias, scale, shift, *rest = torch.randn(4 + levels, size, 4).unbind()
+    tensors = [torch.randn(size, 4) for _ in range(4 + levels)]
+    query, bias, scale, shift, *rest = tensors
     return query, {"bias": bias, "levels": rest}, Affine(scale, shift)
 
 
@@ -159,9 +160,8 @@ assert (result is None) == (RELEASE < (2, 10))
 # The fix for a dictionary
 # ++++++++++++++++++++++++
 #
-# Build it from the keys of the example, which the program keeps. Order and extra keys
-# do not matter then, and a missing key is an ordinary ``KeyError``. This costs next to
-# nothing and works on all releases of this page.
+# Build it from the keys of the example, which the program keeps. Then neither the order
+# nor extra keys matter. This works on all releases of this page.
 
 _, example, _ = program.example_inputs[0]
 
@@ -254,7 +254,7 @@ for name, spec in wrong.items():
 #
 # :class:`~torch.export.dynamic_shapes.ShapesCollection` is indexed with the tensors of
 # the example and finds their places, however deep. It works on all releases of this
-# page, and with registered classes too.
+# page, also with registered classes (:ref:`l-plot-exporter-inputs-dataclass` has one).
 
 collection = torch.export.ShapesCollection()
 for tensor in pytree.tree_leaves((query, features, affine)):
@@ -384,4 +384,4 @@ del pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE["cookbook.Affine"]
 #   you forget is static.
 #
 # Next: :ref:`l-plot-exporter-inputs-structure-mismatch` when ``dynamic_shapes`` is
-# refused, and :ref:`l-plot-exporter-inputs-dataclass` for classes.
+# refused; :ref:`l-plot-exporter-inputs-args-kwargs` for ``*args`` and ``**kwargs``.

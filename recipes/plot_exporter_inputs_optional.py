@@ -77,7 +77,7 @@ for strict in (False, True):
     assert same == {"model(x, mask)": False, "model(x)": True}
 
 # %%
-# It accepts anything in this place.
+# It accepts any other single value in this place.
 
 torch.testing.assert_close(ignores(x, "not a mask"), model(x))
 
@@ -93,7 +93,8 @@ except (AttributeError, RuntimeError) as error:
 else:
     message = "This release runs the program without the mask."
 print(message)
-assert "NoneType" in message, message
+assert ("has no attribute 'size'" in message) == (RELEASE >= (2, 9)), message
+assert ("to be a tensor, but got" in message) == (RELEASE < (2, 9)), message
 
 # %%
 # The cause
@@ -171,8 +172,8 @@ assert message.startswith("Trying to flatten user inputs"), message
 #
 # An input that is left out has no entry, not even ``None``.
 
-batch = torch.export.Dim("batch", min=1, max=64)
-length = torch.export.Dim("length", min=2, max=512)
+batch = torch.export.Dim("batch", min=1, max=16)
+length = torch.export.Dim("length", min=2, max=64)
 shapes = {"x": {0: batch, 1: length}}
 try:
     torch.export.export(
@@ -223,7 +224,7 @@ def call(x, mask=None):
     return run(x, mask)
 
 
-for size in [(1, 2), (5, 3), (64, 512)]:
+for size in [(1, 2), (5, 3), (16, 64)]:
     x, mask = make_inputs(*size)
     torch.testing.assert_close(call(x, mask), model(x, mask))
     torch.testing.assert_close(call(x), model(x))
@@ -313,7 +314,7 @@ def choose(x, mask=None):
     return run_without(x) if mask is None else run_with_mask(x, mask)
 
 
-for size in [(1, 2), (5, 3), (64, 512)]:
+for size in [(1, 2), (5, 3), (16, 64)]:
     x, mask = make_inputs(*size)
     torch.testing.assert_close(choose(x, mask), model(x, mask))
     torch.testing.assert_close(choose(x), model(x))

@@ -9,7 +9,7 @@ The export ends with ``Detected mismatch between the structure of `inputs` and
 complain, and a dimension that was named is a constant.
 
 This page shows one message for each mistake, and the mistakes without a message. It has
-a function that compares ``dynamic_shapes`` with the inputs and names all mistakes, and
+a skeleton to fill in, a function that compares ``dynamic_shapes`` with the inputs, and
 a way to keep ``dynamic_shapes`` in a JSON file.
 
 .. meta::
@@ -31,6 +31,7 @@ a way to keep ``dynamic_shapes`` in a JSON file.
 # sphinx_gallery_wording = "dynamic_shapes is ignored"
 # sphinx_gallery_wording = "save dynamic_shapes to a file and load them again"
 import inspect
+import itertools
 import json
 
 import torch
@@ -49,9 +50,9 @@ class Score(torch.nn.Module):
         return scores * options["scale"] + options["bias"]
 
 
-def make_inputs(rows, *lengths):
-    keys = [torch.randn(length, 4) for length in lengths]
-    return torch.randn(rows, 4), keys, {"bias": torch.randn(rows, 1), "scale": 0.5}
+def make_inputs(rows, *lengths, width=4):
+    keys = [torch.randn(length, width) for length in lengths]
+    return torch.randn(rows, width), keys, {"bias": torch.randn(rows, 1), "scale": 0.5}
 
 
 torch.manual_seed(0)
@@ -75,8 +76,8 @@ assert len(program.range_constraints) == 2
 # The symptom: containers that do not match
 # +++++++++++++++++++++++++++++++++++++++++
 #
-# Each of these has one mistake. The message says where the first one is, as a path:
-# ``inputs[1]`` is the second argument.
+# Each of these has one mistake, and the message says where: ``inputs[1]`` is the second
+# argument. If there are several mistakes, it names the first.
 
 mistakes = {
     "one argument is missing": (query, keys),
@@ -103,8 +104,7 @@ for name, spec in mistakes.items():
     else:
         message = "accepted on this release"
     print(f"{name}:\n    {message}")
-    known = ("Detected mismatch between", "When `dynamic_shapes` is specified as a dict")
-    assert message.startswith(known), message
+    assert message.startswith(("Detected mismatch", "When `dynamic_shapes`")), message
 
 # %%
 # The symptom: entries that do not match
@@ -138,9 +138,10 @@ assert accepted == (["a tuple that is too short"] if RELEASE < (2, 8) else [])
 # The symptom: no error, and the dimension is a constant
 # ++++++++++++++++++++++++++++++++++++++++++++++++++++++
 #
-# These are accepted by both modes, and no dimension is dynamic. Indices that do not
-# exist are ignored with a hint such as ``Dim.DYNAMIC`` (strict mode ignores them with a
-# named ``Dim`` too). Negative indices do not count from the end.
+# These are accepted by both modes, and no dimension is dynamic. An empty specification
+# counts as none. An index that does not exist is ignored with a hint such as
+# ``Dim.DYNAMIC``; strict mode ignores it with a named ``Dim`` too. Negative indices are
+# no better: do not use them.
 
 
 def dynamic_dimensions(program):
@@ -148,9 +149,10 @@ def dynamic_dimensions(program):
     found = {}
     for node in program.graph.nodes:
         shape = getattr(node.meta.get("val"), "shape", ())
-        if node.op == "placeholder":
-            found[node.name] = [i for i, d in enumerate(shape) if not isinstance(d, int)]
-    return {name: dimensions for name, dimensions in found.items() if dimensions}
+        dimensions = [i for i, size in enumerate(shape) if not isinstance(size, int)]
+        if node.op == "placeholder" and dimensions:
+            found[node.name] = dimensions
+    return found
 
 
 DYNAMIC = torch.export.Dim.DYNAMIC
@@ -166,6 +168,10 @@ for name, spec in silent.items():
         static = torch.export.export(model, inputs, dynamic_shapes=spec, strict=strict)
         assert dynamic_dimensions(static) == {}
     print(f"{name}: {dynamic_dimensions(static)}")
+ignored = torch.export.export(
+    model, inputs, dynamic_shapes=({2: rows}, [None, None], nothing), strict=True
+)
+assert dynamic_dimensions(ignored) == {}
 print(f"as it should be: {dynamic_dimensions(program)}")
 assert dynamic_dimensions(program) == {
     "query": [0],
@@ -175,8 +181,8 @@ assert dynamic_dimensions(program) == {
 
 # %%
 # With keyword arguments, a tuple goes by the *signature*, and not by the order in which
-# the arguments are given. Here ``second`` gets the entry that was meant for ``first``.
-# A dictionary with the names cannot go wrong like this.
+# the arguments are given. Here ``second`` gets the entry that was meant for ``first``,
+# and ``first`` is a constant. A dictionary with the names cannot go wrong like this.
 
 
 class Sums(torch.nn.Module):
@@ -185,15 +191,17 @@ class Sums(torch.nn.Module):
 
 
 kwargs = {"second": torch.randn(6, 4), "first": torch.randn(5, 4)}
-swapped = torch.export.export(
-    Sums(), (), kwargs, dynamic_shapes=(None, {0: first}), strict=False
-)
-named = torch.export.export(
-    Sums(), (), kwargs, dynamic_shapes={"second": None, "first": {0: first}}, strict=False
-)
-print(dynamic_dimensions(swapped), dynamic_dimensions(named))
-assert list(dynamic_dimensions(swapped)) == ["second"]
-assert list(dynamic_dimensions(named)) == ["first"]
+longer = {"second": torch.randn(6, 4), "first": torch.randn(9, 4)}
+for spec in [(None, {0: first}), {"second": None, "first": {0: first}}]:
+    program = torch.export.export(Sums(), (), kwargs, dynamic_shapes=spec, strict=False)
+    try:
+        program.module()(**longer)
+    except (AssertionError, RuntimeError) as error:
+        message = str(error)
+    else:
+        message = "first is dynamic"
+    print(f"{type(spec).__name__}: {message}")
+    assert (message == "first is dynamic") == isinstance(spec, dict), message
 
 # %%
 # The cause, made visible
@@ -205,26 +213,26 @@ assert list(dynamic_dimensions(named)) == ["first"]
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/dynamic_shapes.py#L726>`_.
 
 
-def by_name(model, args, spec=None):
-    """Return the inputs, or a specification for them, with the names of arguments."""
+def by_name(model, args, values):
+    """Return values, the inputs or their entries, with the names of the arguments."""
     names = inspect.signature(model.forward).bind(*args).arguments
-    return dict(zip(names, args if spec is None else spec))
+    if isinstance(values, dict):
+        return {**{name: values[name] for name in names if name in values}, **values}
+    return dict(zip(itertools.chain(names, itertools.count(len(names))), values))
 
 
-def is_entry(spec):
-    return isinstance(spec, dict) and all(isinstance(key, int) for key in spec)
+def is_entry(value):
+    return isinstance(value, dict) and all(isinstance(key, int) for key in value)
+
+
+def tree(model, args, values):
+    return pytree.tree_structure(by_name(model, args, values), is_leaf=is_entry)
 
 
 tuple_for_list = (query, ({0: first}, None), options)
-print(pytree.tree_structure(by_name(model, inputs)))
-wrong_tree = by_name(model, inputs, tuple_for_list)
-print(pytree.tree_structure(wrong_tree, is_leaf=is_entry))
-right_tree = by_name(model, inputs, (query, keys, options))
-trees = [pytree.tree_structure(t, is_entry) for t in (right_tree, wrong_tree)]
-assert [tree == pytree.tree_structure(by_name(model, inputs)) for tree in trees] == [
-    True,
-    False,
-]
+print(tree(model, inputs, inputs), tree(model, inputs, tuple_for_list), sep="\n\n")
+assert tree(model, inputs, inputs) == tree(model, inputs, (query, keys, options))
+assert tree(model, inputs, inputs) != tree(model, inputs, tuple_for_list)
 
 # %%
 # The fix: begin with a skeleton
@@ -251,47 +259,39 @@ assert len(program.range_constraints) == 2
 # The fix: compare before the export
 # ++++++++++++++++++++++++++++++++++
 #
-# This function names *all* mistakes, also those without an error. It takes entries that
-# are dictionaries. The price is a few milliseconds.
+# This function compares the two path by path. It names all mistakes of the structure at
+# once, and the indices that would be ignored. Entries have to be dictionaries.
 
 
-def leaves(tree):
-    found, _ = pytree.tree_flatten_with_path(tree, is_leaf=is_entry)
+def leaves(model, args, values):
+    named = by_name(model, args, values)
+    found, _ = pytree.tree_flatten_with_path(named, is_leaf=is_entry)
     return {pytree.keystr(path): leaf for path, leaf in found}
 
 
 def compare(model, args, spec):
     """Return what is wrong with a specification, as lines of text."""
-    if not isinstance(spec, dict):
-        if len(spec) != len(args):
-            return [f"{len(args)} arguments, {len(spec)} items"]
-        spec = by_name(model, args, spec)
-    values, entries = leaves(by_name(model, args)), leaves(spec)
+    values, entries = leaves(model, args, args), leaves(model, args, spec)
     wrong = [f"{path}: no entry" for path in values if path not in entries]
     for path, entry in entries.items():
         if path not in values:
             wrong.append(f"{path}: no such input")
         elif entry is not None and not is_entry(entry):
-            wrong.append(f"{path}: {entry!r} is not an entry")
+            wrong.append(f"{path}: not a dictionary of dimensions")
         elif entry is not None and not isinstance(values[path], torch.Tensor):
             wrong.append(f"{path}: not a tensor")
         else:
-            size = 0 if entry is None else values[path].dim()
-            bad = [index for index in entry or () if not 0 <= index < size]
+            bad = [i for i in entry or () if i not in range(values[path].dim())]
             wrong += [f"{path}: no dimension {index}" for index in bad]
-    same = [pytree.tree_structure(t, is_entry) for t in (by_name(model, args), spec)]
-    if not wrong and same[0] != same[1]:
-        wrong.append("the types of the containers, or the order of keys, differ")
+    if not wrong and tree(model, args, args) != tree(model, args, spec):
+        wrong.append("another type of container (or order of keys: no mistake)")
     return wrong
 
 
-for spec in [
-    {"query": {-2: rows}, "key": keys, "options": {"bias": {5: DYNAMIC}, "scale": None}},
-    (query, [{0: first}], {"bias": {0: "rows"}, "scale": {0: rows}}),
-    tuple_for_list,
-    (query, keys, options),
-]:
-    print("\n".join(compare(model, inputs, spec)) or "nothing wrong", end="\n\n")
+by_names = {"query": {-2: rows}, "key": keys, "options": {"bias": {5: DYNAMIC}}}
+for spec in [by_names, (rows, [{0: first}], options, None), tuple_for_list]:
+    print("\n".join(compare(model, inputs, spec)), end="\n\n")
+assert len(compare(model, inputs, by_names)) == 7
 assert compare(model, inputs, (query, keys, options)) == []
 assert all(compare(model, inputs, spec) for spec in silent.values())
 
@@ -315,18 +315,20 @@ assert json.loads(json.dumps(({0: 4},))) == [{"0": 4}]
 # %%
 # torch has two private functions for this, ``_dump_dynamic_shapes`` and
 # ``_load_dynamic_shapes``. Look at what they do before you rely on them. The first one
-# ignores the names: here the entry of ``second`` is stored for the first argument.
+# ignores the names: here the entry of ``second`` is stored for the first argument. It
+# stores the static dimensions as numbers, so the file only fits to examples of the same
+# sizes. After JSON, tuples are lists, which do not fit to tuples.
 
 pair = (torch.randn(5, 4), torch.randn(6, 4))
 stored = _dump_dynamic_shapes({"second": {0: rows}, "first": None}, pair, to_dict=True)
 print(json.dumps(stored))
 assert stored["dynamic_shapes"][0] == ["rows", 4]
+loaded = _load_dynamic_shapes(json.loads(json.dumps(stored)), from_dict=True)
+assert type(stored["dynamic_shapes"]) is tuple and type(loaded) is list
 
 # %%
 # The second one refuses a ``Dim`` without an upper bound, and some names, since SymPy
-# takes them for functions. What comes back has a list for a tuple, which does not fit
-# any more. And dimensions that were not mentioned have become numbers, so the file fits
-# to examples of the same sizes only.
+# takes them for functions.
 
 for dim in (torch.export.Dim("rows"), torch.export.Dim("N", max=64)):
     stored = _dump_dynamic_shapes(({0: dim}, None), pair, to_dict=True)
@@ -345,14 +347,13 @@ for dim in (torch.export.Dim("rows"), torch.export.Dim("N", max=64)):
 # ``ShapesCollection`` to the structure. (Derived dimensions such as ``2 * rows`` and
 # hints with a range would need more.)
 
-HINTS = {name: getattr(torch.export.Dim, name) for name in ("AUTO", "DYNAMIC", "STATIC")}
+Dim = torch.export.Dim
+HINTS = {"AUTO": Dim.AUTO, "DYNAMIC": Dim.DYNAMIC, "STATIC": Dim.STATIC}
 
 
 def dump(model, args, spec):
-    named = spec if isinstance(spec, dict) else by_name(model, args, spec)
-    assert not compare(model, args, named)
     ranges, shapes = {}, {}
-    for path, entry in leaves(named).items():
+    for path, entry in leaves(model, args, spec).items():
         for index, dim in (entry or {}).items():
             text = next((name for name, hint in HINTS.items() if dim == hint), None)
             if text is None:
@@ -363,15 +364,11 @@ def dump(model, args, spec):
 
 
 def load(text, model, args):
-    stored = json.loads(text)
-    dims = {
-        name: torch.export.Dim(name, min=low, max=high)
-        for name, (low, high) in stored["ranges"].items()
-    }
-    collection, tensors = torch.export.ShapesCollection(), leaves(by_name(model, args))
+    stored, tensors = json.loads(text), leaves(model, args, args)
+    dims = {k: Dim(k, min=v[0], max=v[1]) for k, v in stored["ranges"].items()}
+    collection = torch.export.ShapesCollection()
     for path, entry in stored["shapes"].items():
-        texts = {int(index): text for index, text in entry.items()}
-        collection[tensors[path]] = {i: {**dims, **HINTS}[t] for i, t in texts.items()}
+        collection[tensors[path]] = {int(i): {**dims, **HINTS}[entry[i]] for i in entry}
     return collection
 
 
@@ -383,11 +380,11 @@ assert json.loads(text)["shapes"]["['keys'][1]"] == {"0": "DYNAMIC"}
 # The check
 # +++++++++
 #
-# The specification comes from the text, the example is another one, with other static
-# sizes. Both modes, four shapes that were not traced.
+# The specification comes from the text, the example is another one, and its static
+# dimension is 6 instead of 4. Both modes, four shapes that were not traced.
 
 for strict in (False, True):
-    example = make_inputs(2, 7, 8)
+    example = make_inputs(2, 7, 8, width=6)
     exported = torch.export.export(
         model, example, dynamic_shapes=load(text, model, example), strict=strict
     )
@@ -398,7 +395,7 @@ for strict in (False, True):
         "options_bias": [0],
     }
     for shape in [(1, 1, 2), (9, 3, 4), (64, 64, 5), (5, 2, 70)]:
-        new = make_inputs(*shape)
+        new = make_inputs(*shape, width=6)
         torch.testing.assert_close(exported.module()(*new), model(*new))
 print(exported.range_constraints)
 
@@ -407,7 +404,7 @@ print(exported.range_constraints)
 
 exported = exported.module()
 try:
-    exported(*make_inputs(65, 5, 6))
+    exported(*make_inputs(65, 5, 6, width=6))
 except (AssertionError, RuntimeError) as error:
     message = str(error)
 else:

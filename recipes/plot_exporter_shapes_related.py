@@ -1,0 +1,421 @@
+"""
+.. _l-plot-exporter-shapes-related:
+
+Name dimensions that depend on each other
+=========================================
+
+The export stops with ``Constraints violated``, and says that ``the values of weighted =
+... and steps = ... must always be equal`` or ``must always be related`` to each other.
+It ends with ``Suggested fixes``, one of which may be a constant.
+
+This page shows how to write equal dimensions, multiples and sums, which relations
+cannot be written, and, in a table that is computed here, which suggestions to follow
+and which ones hide an accident of the example.
+
+.. meta::
+   :description: Use one Dim for equal dimensions and derive the others from it; follow a
+      suggested fix only if the model itself needs the relation.
+   :keywords: Constraints violated, must always be equal, must always be related to,
+      Suggested fixes, derived Dim, dim + 1, multiple of, divisible by,
+      refine_dynamic_shapes_from_suggested_fixes, sum of two dimensions
+"""
+
+# %%
+# The model
+# +++++++++
+#
+# Each frame predicts the next one. The targets have one step less than the frames, and
+# each step has a weight.
+
+# sphinx_gallery_tags = ["dynamic shapes", "export fails", "how to"]
+# sphinx_gallery_wording = "dx = dy suggested although the two sizes are independent"
+# sphinx_gallery_wording = "a dimension must always be a multiple of 4"
+# sphinx_gallery_wording = "sequence length is 4096 minus the length of the cache"
+
+import torch
+
+Dim = torch.export.Dim
+REFUSED = (AssertionError, RuntimeError)
+RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
+
+
+class Forecast(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 3)
+
+    def forward(self, frames, targets, weights):
+        errors = (self.linear(frames)[:, :-1] - targets).abs().mean(dim=-1)
+        return errors * weights
+
+
+def make_inputs(steps):
+    frames, targets = torch.randn(2, steps + 1, 3), torch.randn(2, steps, 3)
+    return frames, targets, torch.rand(2, steps)
+
+
+torch.manual_seed(0)
+model = Forecast()
+inputs = make_inputs(6)
+print([tuple(tensor.shape) for tensor in inputs])
+
+# %%
+# The symptom
+# +++++++++++
+#
+# Three tensors, three names. Two names that differ are a promise: these two sizes
+# have nothing to do with each other.
+
+length, steps, weighted = Dim("length"), Dim("steps"), Dim("weighted")
+three_names = ({1: length}, {1: steps}, {1: weighted})
+try:
+    torch.export.export(model, inputs, dynamic_shapes=three_names, strict=False)
+except torch._dynamo.exc.UserError as error:
+    message = error.msg.strip()
+else:
+    message = "This release exports three independent lengths."
+print(message)
+assert message.endswith("length = steps + 1\n  weighted = steps"), message
+
+# %%
+# The cause
+# +++++++++
+#
+# The model keeps no such promise. ``Dim.DYNAMIC`` promises nothing, so the exporter
+# writes down what it finds: one symbol, and the same symbol plus one.
+
+loose = ({1: Dim.DYNAMIC}, {1: Dim.DYNAMIC}, {1: Dim.DYNAMIC})
+program = torch.export.export(model, inputs, dynamic_shapes=loose, strict=False)
+
+
+def input_sizes(program, dim=1):
+    inputs = [node for node in program.graph.nodes if node.op == "placeholder"]
+    values = [node.meta["val"] for node in inputs if node.name[:2] != "p_"]
+    return [str(value.shape[dim]) for value in values]
+
+
+sizes = input_sizes(program)
+print(sizes)
+assert sizes[0] == f"{sizes[1]} + 1" and sizes[1] == sizes[2]
+
+# %%
+# Without the line that subtracts, there is no relation, and two names are right.
+
+
+class Independent(Forecast):
+    def forward(self, frames, targets, weights):
+        return self.linear(frames).abs().mean() - (targets.mean(dim=-1) * weights)
+
+
+two_names = ({1: length}, {1: steps}, {1: steps})
+program = torch.export.export(
+    Independent(), inputs, dynamic_shapes=two_names, strict=False
+)
+print(input_sizes(program))
+assert len(set(input_sizes(program))) == 2
+
+# %%
+# The fix: one Dim, and dimensions derived from it
+# ++++++++++++++++++++++++++++++++++++++++++++++++
+#
+# Equal sizes get the same ``Dim``. The others are derived from it with ``+``, ``-`` and
+# ``*``. This costs nothing at run time and works on all releases of this page.
+
+steps = Dim("steps", min=2, max=64)
+related = ({1: steps + 1}, {1: steps}, {1: steps})
+program = torch.export.export(model, inputs, dynamic_shapes=related, strict=False)
+print(input_sizes(program), program.range_constraints)
+assert sorted(map(str, program.range_constraints.values())) == [
+    "VR[2, 64]",
+    "VR[3, 65]",
+]
+
+# %%
+# Derive the larger from the smaller. The other way round, the smallest size would be
+# ``0 - 1``, and a ``Dim`` without a range fails before or after the trace.
+
+for low in (None, 2):
+    length = Dim("length", min=low)
+    backwards = ({1: length}, {1: length - 1}, {1: length - 1})
+    try:
+        torch.export.export(model, inputs, dynamic_shapes=backwards, strict=False)
+    except (AssertionError, KeyError) as error:
+        message = str(error)
+    else:
+        message = "This release derives the smaller dimension."
+    print(message)
+    assert "derived min value" in message or message == "'max'", message
+
+# %%
+# A *multiple* is what patches, groups and heads ask for: here four rows become one. The
+# list of guards is long; one of them has a ``%``, and the suggestion gives the factor.
+
+
+class MergeFour(torch.nn.Module):
+    def forward(self, rows):
+        return rows.reshape(-1, 12)
+
+
+class MergeFourAndProject(Forecast):
+    def forward(self, rows):
+        return self.linear(rows.reshape(-1, 4, 3).sum(dim=1))
+
+
+rows, messages = torch.randn(16, 3), []
+for merge in (MergeFour(), MergeFourAndProject()):
+    try:
+        torch.export.export(
+            merge, (rows,), dynamic_shapes=({0: Dim("rows")},), strict=False
+        )
+    except (AssertionError, torch._dynamo.exc.UserError) as error:
+        messages.append(str(error).partition("\n\nThe error above")[0].strip())
+    else:
+        messages.append("This release exports any number of rows.")
+print(messages[0].partition("Suggested fixes:")[2].strip())
+assert messages[0].endswith("rows = 4*_rows"), messages[0]
+
+# %%
+# With a layer after it, the same reshape gives no suggestion since 2.8: the message is
+# a comparison with a fraction (see :ref:`l-plot-exporter-shapes-ranges`). The fix is the
+# same.
+
+print(messages[1].splitlines()[-1])
+assert ("8/3 <= rows" in messages[1]) == (RELEASE >= (2, 8)), messages[1]
+
+# %%
+# ``max=oo`` is not Python: leave it out. And a new name says more than ``_rows``.
+
+groups = Dim("groups", min=2, max=256)
+program = torch.export.export(
+    merge, (rows,), dynamic_shapes=({0: 4 * groups},), strict=False
+)
+exported = program.module()
+for count in (2, 3, 256):
+    new = torch.randn(4 * count, 3)
+    torch.testing.assert_close(exported(new), merge(new))
+print(program.range_constraints)
+
+# %%
+# The example has to obey the relation too. These are three messages for one mistake, an
+# example with sizes that the specification excludes.
+
+
+class Sums(torch.nn.Module):
+    def forward(self, x, y):
+        return x.sum() + y.sum()
+
+
+a = Dim("a")
+pair = torch.randn(4, 3), torch.randn(6, 3)
+for shapes in (({0: a}, {0: a}), ({0: a}, {0: a + 1}), (None, {0: 4 * a})):
+    try:
+        torch.export.export(Sums(), pair, dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError as error:
+        message = error.msg.splitlines()[0]
+    else:
+        message = "This release does not compare the example."
+    print(message)
+    assert "equal to" in message or "of the form" in message, message
+
+# %%
+# Relations that a Dim cannot express
+# +++++++++++++++++++++++++++++++++++
+#
+# A derived ``Dim`` is one name times a positive number plus a number (see the `class in
+# the source
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/dynamic_shapes.py#L262>`_).
+# Two names, a decreasing relation and a division are refused at once.
+
+b = Dim("b")
+attempts = {
+    "a + b": lambda: a + b,
+    "a * b": lambda: a * b,
+    "8 - a": lambda: 8 - a,
+    "a // 2": lambda: a // 2,
+}
+for text, attempt in attempts.items():
+    try:
+        attempt()
+    except (NotImplementedError, TypeError) as error:
+        message = str(error).partition(". (Only")[0]
+    else:
+        message = "This release accepts the expression."
+    print(f"{text:7}", message)
+    assert message.startswith(("Attempted to", "unsupported operand")), message
+
+# %%
+# A *sum* of two dimensions needs a third name, and no expression: cached and new tokens,
+# and a mask over all of them. The exporter finds that the third is the sum of the
+# others, accepts it, and the program checks it on each call. (Give all three a maximum
+# or none: the maximum of the sum limits its parts.)
+
+
+class WithCache(torch.nn.Module):
+    def forward(self, cached, new, mask):
+        return torch.cat([cached, new], dim=1) * mask.unsqueeze(-1)
+
+
+past, fresh, total = (Dim(name) for name in ("past", "fresh", "total"))
+example = torch.randn(2, 7, 3), torch.randn(2, 5, 3), torch.ones(2, 12)
+program = torch.export.export(
+    WithCache(),
+    example,
+    dynamic_shapes=({1: past}, {1: fresh}, {1: total}),
+    strict=False,
+)
+sizes = input_sizes(program)
+print(sizes)
+assert sizes[2] in (f"{sizes[0]} + {sizes[1]}", f"{sizes[1]} + {sizes[0]}")
+with_cache = program.module()
+for old, new in ((0, 3), (9, 1), (40, 30)):
+    tensors = torch.randn(2, old, 3), torch.randn(2, new, 3), torch.ones(2, old + new)
+    torch.testing.assert_close(with_cache(*tensors), WithCache()(*tensors))
+try:
+    with_cache(example[0], example[1], torch.ones(2, 11))
+except REFUSED as error:
+    message = str(error).splitlines()[0]
+else:
+    message = "This release does not check the sum."
+print(message)
+assert "This release" not in message, message
+
+# %%
+# If the mask has a *fixed* length of 12, the two lengths are related by ``12 - past``.
+# The suggestion says so, and it cannot be written (an `issue
+# <https://github.com/pytorch/pytorch/issues/172561>`_ of torch). Use ``Dim.DYNAMIC``.
+
+try:
+    torch.export.export(
+        WithCache(), example, dynamic_shapes=({1: past}, {1: fresh}, None), strict=False
+    )
+except torch._dynamo.exc.UserError as error:
+    message = error.msg.strip().splitlines()[-1].strip()
+else:
+    message = "This release needs no relation."
+print(message)
+assert message == "fresh = 12 - past", message
+program = torch.export.export(
+    WithCache(),
+    example,
+    dynamic_shapes=({1: Dim.DYNAMIC}, {1: Dim.DYNAMIC}, None),
+    strict=False,
+)
+print(input_sizes(program), program.range_constraints)
+program.module()(torch.randn(2, 4, 3), torch.randn(2, 8, 3), torch.ones(2, 12))
+
+# %%
+# Apply the suggestions by a function
+# +++++++++++++++++++++++++++++++++++
+#
+# :func:`~torch.export.dynamic_shapes.refine_dynamic_shapes_from_suggested_fixes` puts
+# the suggestions into ``dynamic_shapes``. It is there on all releases of this page. Pass
+# ``error.msg``: the text of the exception goes on after the suggestions, which the
+# function cannot read.
+
+refine = torch.export.dynamic_shapes.refine_dynamic_shapes_from_suggested_fixes
+try:
+    torch.export.export(model, inputs, dynamic_shapes=three_names, strict=False)
+except torch._dynamo.exc.UserError as error:
+    text, refined = str(error), refine(error.msg, three_names)
+try:
+    refine(text, three_names)
+except ValueError as error:
+    message = str(error)
+else:
+    message = "This release reads the text of the exception."
+print(message)
+assert message.startswith("not enough values to unpack"), message
+program = torch.export.export(model, inputs, dynamic_shapes=refined, strict=False)
+print(input_sizes(program))
+assert input_sizes(program)[0] == input_sizes(program)[1] + " + 1"
+
+# %%
+# Which suggestion to follow
+# ++++++++++++++++++++++++++
+#
+# A suggestion describes the trace, and the trace followed one example. Here are eight
+# small models of two tensors. The first half cannot do without the relation. The second
+# half can: it branches on a size, loops over it, or halves it.
+
+
+class Apply(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x, y):
+        return self.function(x, y)
+
+
+def double_short(x, y):
+    return (x * 2 if x.shape[0] <= 8 else x).sum() + y
+
+
+def add_if_equal(x, y):
+    return x + y if x.shape[0] == y.shape[0] else x.sum() + y
+
+
+weight = torch.randn(2, 8)
+CASES = {
+    "x + y": (lambda x, y: x + y, 6, 6),
+    "x[1:] + y": (lambda x, y: x[1:] + y, 6, 5),
+    "x in rows of 4": (lambda x, y: (x.reshape(-1, 12), y), 12, 5),
+    "weight @ x": (lambda x, y: (weight @ x).sum() + y, 8, 5),
+    "for row in x": (lambda x, y: sum(row.sum() for row in x) + y, 8, 5),
+    "if x is short": (double_short, 6, 5),
+    "if sizes equal": (add_if_equal, 6, 6),
+    "half of x": (lambda x, y: x[: len(x[:, 0]) // 2].sum() + y, 8, 5),
+}
+
+# %%
+# Each is exported with two names, then with what is suggested until it exports. The
+# model and the program get all pairs of sizes from 5 to 12, and the pairs are counted
+# that each of them takes. If the program takes less than the model, the suggestion has
+# cost something.
+
+SIZES = range(5, 13)
+PAIRS = [(torch.randn(n, 3), torch.randn(m, 3)) for n in SIZES for m in SIZES]
+
+
+def count(call):
+    taken = 0
+    for pair in PAIRS:
+        try:
+            call(*pair)
+        except REFUSED:
+            continue
+        taken += 1
+    return taken
+
+
+def export_pair(function, n, m, shapes):
+    pair = torch.randn(n, 3), torch.randn(m, 3)
+    return torch.export.export(
+        Apply(function), pair, dynamic_shapes=shapes, strict=False
+    )
+
+
+table = {}
+for name, (function, n, m) in CASES.items():
+    shapes, suggestion, exported = ({0: Dim("dx")}, {0: Dim("dy")}), [], None
+    for _ in range(4):
+        try:
+            exported = export_pair(function, n, m, shapes).module()
+            break
+        except torch._dynamo.exc.UserError as error:
+            lines = error.msg.partition("Suggested fixes:")[2].strip().splitlines()
+            if not lines:
+                suggestion.append("nothing")
+                break
+            suggestion.append(lines[-1].strip())
+            shapes = refine(error.msg, shapes)
+    model_takes, program_takes = count(CASES[name][0]), exported and count(exported)
+    table[name] = suggestion, model_takes, program_takes
+
+# %%
+# In the first half, follow the suggestion. In the second half, change the model: what
+# the suggestion describes is the example.
+
+for name, (suggestion, model_takes, program_takes) in table.items():
+    verdict = "follow it" if model_takes == program_takes else "change the model"
+    print(f"{name:15} {model_takes:3} {program_takes!s:>4}  {verdict:17} {suggestion}")
