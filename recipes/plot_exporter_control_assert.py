@@ -28,6 +28,7 @@ them the program still makes.
 # sphinx_gallery_wording = "assertion in forward is ignored by the exported program"
 
 import torch
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
 
@@ -67,7 +68,7 @@ class Async(torch.nn.Module):
 batch = ({0: torch.export.Dim("batch", max=1024)},)
 x, zeros = torch.rand(4, 3) + 1, torch.zeros(4, 3)
 REFUSED = (
-    torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode,
+    GuardOnDataDependentSymNode,
     torch._dynamo.exc.Unsupported,
     torch._dynamo.exc.UserError,
 )

@@ -30,6 +30,7 @@ to follow, and gives two loops that need no such operator.
 
 import torch
 from torch._higher_order_ops.while_loop import while_loop
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
 
@@ -54,7 +55,7 @@ torch.manual_seed(0)
 x = torch.rand(4, 3) + 1
 batch = ({0: torch.export.Dim("batch", max=1024)},)
 REFUSED = (
-    torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode,
+    GuardOnDataDependentSymNode,
     torch._dynamo.exc.Unsupported,
     torch._dynamo.exc.UserError,
 )

@@ -38,12 +38,13 @@ import torch.fx.experimental._config
 RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
 WINDOW = 8
 pad = torch.nn.functional.pad
+attention = torch.nn.functional.scaled_dot_product_attention
 
 
 class WindowAttention(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.qkv = torch.nn.Linear(6, 18)
+        self.query = torch.nn.Linear(6, 6)
 
     def padding(self, length):
         if length % WINDOW:
@@ -53,8 +54,8 @@ class WindowAttention(torch.nn.Module):
     def attend(self, x):
         batch, length, width = x.shape
         windows = x.reshape(batch, length // WINDOW, WINDOW, width)
-        q, k, v = self.qkv(windows).chunk(3, dim=-1)
-        mixed = torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v
+        query = self.query(windows)
+        mixed = attention(query, windows, windows)
         return mixed.reshape(batch, length, width)
 
     def forward(self, x):
@@ -182,38 +183,29 @@ for kind in (Ceil, FloorDivision, Modulo):
 # 8``, and hides the guards.)
 #
 # Take the floor division, the plainest of the three, and export with
-# ``Dim.DYNAMIC``. The guards of the program say which lengths are left. Since 2.9 the
-# program refuses lengths up to 8, *and* multiples of 8.
+# ``Dim.DYNAMIC``. Since 2.9 the program refuses lengths up to 8, *and* multiples of 8.
+# (Up to 2.8 these guards are not verified when the program runs.)
 
 options = {"dynamic_shapes": ({1: torch.export.Dim.DYNAMIC},), "strict": False}
 exported = torch.export.export(FloorDivision(), (x20,), **options).module()
-try:
-    exported(x20[:, :8])
-except (AssertionError, RuntimeError) as error:
-    message = str(error)
-else:
-    message = "This release runs length 8."
-print("length  8:", message)
-assert "!= 1" in message or ">= 9" in message, message
+for x in (x24[:, :8], x24):
+    try:
+        result = exported(x)
+    except AssertionError as error:
+        result, message = None, str(error)
+    else:
+        message = "This release runs it."
+    print(f"length {x.shape[1]:>2}: {message}")
+    assert (result is None) == (RELEASE >= (2, 9))
 
 # %%
-# This is the first of two guards: **the number of windows**. A size of 1 is special to
-# torch. An operator that looks at the strides of a tensor asks of each dimension
-# whether it is 1 (`check_contiguous_sizes_strides
+# The first guard comes from **the number of windows**. A size of 1 is special to
+# torch. Whoever looks at the strides of a tensor asks of each dimension whether it is
+# 1 (`check_contiguous_sizes_strides
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_prims_common/__init__.py#L285>`_).
 # There were 3 windows, so 1 window is excluded, whatever the range of the length says.
-
-try:
-    result = exported(x24)
-except AssertionError as error:
-    result, message = None, str(error)
-else:
-    message = "This release runs length 24."
-print("length 24:", message)
-assert (result is None) == (RELEASE >= (2, 9))
-
-# %%
-# This is the second guard: **the crop**. A slice is a view into the longer tensor. The
+#
+# The second guard comes from **the crop**. A slice is a view into the longer tensor. The
 # same function compares the stride of that view (6 times the padded length) with the
 # stride that the cropped length would have by itself. For 20 they differ, for 24 they
 # are equal, and the answer for the example is recorded. See :ref:`the page on slices
@@ -263,7 +255,7 @@ program = torch.export.export(fixed, (x20,), **options)
 print(program.range_constraints)
 
 # %%
-# Works on all releases of this page, in both modes. Its price:
+# Works on all releases of this page, and in strict mode. Its price:
 #
 # * one or two windows of zeros more than needed are computed. Windows do not see each
 #   other here, so the result is the same. Where positions see the padding (a
@@ -274,11 +266,26 @@ print(program.range_constraints)
 # The check: the program against the *original* model, with the ``if``, on lengths of
 # both kinds, and down to 1.
 
-exported = program.module()
+strict_program = torch.export.export(fixed, (x24,), **{**options, "strict": True})
+exported, strict_exported = program.module(), strict_program.module()
 for size in (20, 24, 21, 9, 8, 7, 2, 1):
     x = torch.randn(2, size, 6)
     torch.testing.assert_close(exported(x), model(x))
+    torch.testing.assert_close(strict_exported(x), model(x))
 print("same result for 20, 24, 21, 9, 8, 7, 2, 1")
+
+# %%
+# The named dimension, and the guard that torch cannot prove.
+
+options = {"dynamic_shapes": ({1: length},), "strict": False}
+try:
+    torch.export.export(fixed, (x20,), **options)
+except torch._dynamo.exc.UserError as error:
+    message = str(error)
+else:
+    message = "This release exports it."
+print(message.splitlines()[1])
+assert "generated guard" in message, message
 
 # %%
 # The batch was not declared, so it is constant. This input must be refused.
@@ -308,8 +315,9 @@ class CroppedByPadding(FloorDivision, Padded):
 
 plain = CroppedByPadding().eval()
 plain.load_state_dict(model.state_dict())
-options = {"dynamic_shapes": ({1: length},), "strict": False}
-if RELEASE >= (2, 9):
+dimension = length if RELEASE >= (2, 9) else torch.export.Dim.DYNAMIC
+options = {"dynamic_shapes": ({1: dimension},), "strict": False}
+if RELEASE >= (2, 8):
     with torch.fx.experimental._config.patch(backed_size_oblivious=True):
         program = torch.export.export(plain, (x24,), **options)
     print(program.range_constraints)
@@ -318,7 +326,7 @@ if RELEASE >= (2, 9):
         x = torch.randn(2, size, 6)
         torch.testing.assert_close(exported(x), model(x))
 else:
-    print("This release has no such option, or needs Dim.DYNAMIC with it.")
+    print("This release does not have the option, or it is of no help.")
 
 # %%
 # The price: the option is private (``torch.fx.experimental._config``), and its
@@ -365,8 +373,8 @@ assert "% 8 == 0" in message or "of the form 8*" in message, message
 
 # %%
 # The price: whoever runs the program has to know about the 8, and the smallest length
-# is 16. (``min=1`` exports too, and since 2.9 the program refuses 8: one window, the
-# first of the two guards.) Works on all releases of this page.
+# is 16, since ``min=2`` excludes one window, as the first of the two guards does. Works
+# on all releases of this page.
 #
 # To remember
 # +++++++++++

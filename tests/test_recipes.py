@@ -20,6 +20,7 @@ EXPECTED_ON_STDERR = {
         r".*copyreg.py:\d+: FutureWarning: `isinstance\(treespec, LeafSpec\)` .*"
         r"|  return cls.__new__\(cls, \*args\)"
     ),
+    "the graph of an export that failed": r"class GraphModule\(|def forward\(| +\S",
 }
 
 
