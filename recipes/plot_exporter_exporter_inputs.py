@@ -11,6 +11,12 @@ exported program returns the same result whatever the cache holds.
 
 This page exports a model that takes a cache, first with a plain class, then with the
 same class as a Module. It continues :ref:`l-plot-torch-export-with-dynamic-cache-201`.
+
+.. meta::
+   :description: Make the class plain and register it with pytree; an nn.Module as an input
+      is frozen or makes dimensions constant.
+   :keywords: nn.Module as input, cache as a module, past_key_values, output does not
+      change, inferred to be a constant
 """
 
 # %%
@@ -22,6 +28,10 @@ same class as a Module. It continues :ref:`l-plot-torch-export-with-dynamic-cach
 # <https://huggingface.co/docs/transformers/>`_) and does not inherit from it. Keep
 # the last line of ``get_seq_length`` in mind: an empty tensor stands for a layer
 # without a cache, and the test uses ``len``.
+
+# sphinx_gallery_tags = ["inputs", "export fails", "wrong without an error"]
+# sphinx_gallery_wording = "exported program returns the same result whatever the cache holds"
+# sphinx_gallery_wording = "nn.Module passed as an argument to forward"
 
 import warnings
 

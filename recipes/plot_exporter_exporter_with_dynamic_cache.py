@@ -12,6 +12,12 @@ pytree-flattenable``.
 This page registers such a class, a key/value cache. It shows what a registration
 must give, what flattening returns, how ``dynamic_shapes`` follows it, and what the
 exported program accepts afterwards.
+
+.. meta::
+   :description: Register the class with register_pytree_node, with keys and a serialised
+      name, before the export.
+   :keywords: DynamicCache, StaticCache, register_pytree_node, custom class, transformers
+      cache, Unsupported input type, flatten_with_keys_fn, past_key_values
 """
 
 # %%
@@ -22,6 +28,10 @@ exported program accepts afterwards.
 # methods are called as in ``transformers.cache_utils.DynamicCache`` (see the
 # `documentation of transformers <https://huggingface.co/docs/transformers/>`_), but
 # the class does not inherit from it.
+
+# sphinx_gallery_tags = ["inputs", "export fails"]
+# sphinx_gallery_wording = "Found <class 'transformers.cache_utils.DynamicCache'> in output, which is not a known type."
+# sphinx_gallery_wording = "It looks like one of the inputs with type DynamicCache is not supported or pytree-flattenable."
 
 import collections
 import json

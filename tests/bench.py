@@ -68,6 +68,22 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 """
 
+HEADER = """\
+Recipes
+=======
+"""
+
+#: The pages of the topics list the recipes of the site, and these are others.
+PAGES = f"""\
+{HEADER}
+.. toctree::
+
+   auto_recipes/index
+   functions
+   releases
+   sg_execution_times
+"""
+
 INDEX = """\
 Recipes
 =======
@@ -468,10 +484,11 @@ def make_site(name: str, texts: dict[str, str], changes: str = "", **rest: Any) 
     folder = WORK / name
     shutil.rmtree(folder, ignore_errors=True)
     generated = ("_ext", "__pycache__", "auto_recipes", "sg_execution_times.rst")
-    ignored = shutil.ignore_patterns(*generated)
+    ignored = shutil.ignore_patterns(*generated, "topics")
     shutil.copytree(ROOT / "_doc", folder / "_doc", ignore=ignored)
+    (folder / "_doc/index.rst").write_text(PAGES, "utf-8")
     (folder / "recipes").mkdir()
-    shutil.copy(ROOT / "recipes/GALLERY_HEADER.rst", folder / "recipes")
+    (folder / "recipes/GALLERY_HEADER.rst").write_text(HEADER, "utf-8")
     for recipe, text in texts.items():
         (folder / f"recipes/{recipe}.py").write_text(text, "utf-8")
     (folder / "conf.py").write_text(CONF + changes, "utf-8")

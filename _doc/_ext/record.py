@@ -32,10 +32,13 @@ NIGHTLY = "nightly"
 #: Free space that a release with its CUDA libraries needs while it is installed.
 DISK = 16 * 2**30
 
-INDEX = """\
+HEADER = """\
 Recipes
 =======
+"""
 
+INDEX = f"""\
+{HEADER}
 .. toctree::
 
    auto_recipes/index
@@ -180,8 +183,9 @@ def _small_site(folder: Path, recipes: list[Path], store: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "recipes").mkdir(parents=True)
     source.mkdir()
-    for path in [*recipes, ROOT / "recipes/GALLERY_HEADER.rst"]:
+    for path in recipes:
         shutil.copy(path, folder / "recipes")
+    (folder / "recipes/GALLERY_HEADER.rst").write_text(HEADER, "utf-8")
     (source / "index.rst").write_text(INDEX, "utf-8")
     (source / "inventories").symlink_to(ROOT / "_doc/inventories")
     (source / "transcripts").symlink_to(store)
