@@ -205,9 +205,9 @@ for batch in (x, 100 * x):
 
 def count_linear(function, batch):
     activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.no_grad(), torch.profiler.profile(activities=activities) as profile:
+    with torch.inference_mode(), torch.profiler.profile(activities=activities) as p:
         function(batch)
-    return sum(event.name == "aten::linear" for event in profile.events())
+    return sum(event.name == "aten::linear" for event in p.events())
 
 
 print("eager  ", count_linear(model, x), count_linear(model, 100 * x))
@@ -237,7 +237,7 @@ assert positive.grad.isfinite().all()
 # +++++++++++++++++++++++++++++++++++++++++
 #
 # :func:`torch.cond` takes the condition, two functions, and the tensors that they
-# need. The exporter traces both functions, and the program runs one of them. The two
+# need. The exporter traces both functions, and the program runs one of them. Both
 # must return the same thing: same number of tensors, dtypes and shapes. They must not
 # return a tensor that they were given, hence ``clone()``: without it, 2.8 and later
 # refuse the branch (:ref:`l-plot-exporter-control-cond-rules`).
@@ -250,6 +250,7 @@ class Branches(EarlyExit):
         return torch.cond(sure, self.stop, self.go_on, (hidden, early))
 
     def stop(self, hidden, early):
+        torch._check(hidden.shape[0] == early.shape[0])
         return early.clone()
 
     def go_on(self, hidden, early):

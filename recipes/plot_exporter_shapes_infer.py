@@ -166,17 +166,222 @@ assert collection.dynamic_shapes(model, args, kwargs) == shapes
 # with ``Dim.DYNAMIC``, marks integers that differ as well, and after the export it
 # verifies that the other calls fit the ranges of the program.
 
+program = None
 if RELEASE >= (2, 8):
     additional = torch.export.AdditionalInputs()
     additional.add(other_args, other_kwargs)
     program = torch.export.export(
         model, args, kwargs, dynamic_shapes=additional, strict=False
     )
+    program.module()(*other_args, **other_kwargs)
     found = additional.dynamic_shapes(model, args, kwargs)
     print(
-        "cache:", [len(key) for key in found["cache"]["keys"]], "mask:", found["mask"]
+        "tokens:", ["static" if dim is None else "dynamic" for dim in found["tokens"]]
     )
     assert found["tokens"] == (Dim.DYNAMIC, Dim.DYNAMIC, None)
-    program.module()(*other_args, **other_kwargs)
+assert (program is None) == (RELEASE < (2, 8))
+
+# %%
+# All calls must have the same structure, and every value that is neither a tensor nor an
+# integer must be the same. The messages do not say which input they are about.
+
+plain = other_kwargs["mask"]
+different = {
+    "a mask and None": (other_args, {"mask": None, "scale": None}),
+    "None and a number": (other_args, {"mask": plain, "scale": 2.0}),
+    "three keys": ((args[0], {"keys": [plain] * 3}), other_kwargs),
+    "no scale": (other_args, {"mask": plain}),
+}
+if RELEASE >= (2, 8):
+    for name, (new_args, new_kwargs) in different.items():
+        additional = torch.export.AdditionalInputs()
+        additional.add(new_args, new_kwargs)
+        try:
+            additional.dynamic_shapes(model, args, kwargs)
+        except ValueError as error:
+            message = str(error)
+        else:
+            message = "This release accepts the calls."
+        print(f"{name}: {message}")
+        assert "mismatch" in message or "differing" in message, message
 else:
     print("AdditionalInputs is there since 2.8.")
+
+# %%
+# ``infer`` raises the same ``mismatch`` for containers. A tensor in one call and None in
+# the other cannot be one program, however it is specified: see
+# :ref:`l-plot-exporter-inputs-optional`.
+#
+# Trap: sizes that are equal by accident
+# ++++++++++++++++++++++++++++++++++++++
+#
+# Both calls have a batch of two, so the batch is static. This is the most frequent
+# mistake, and nothing complains before a third call. List what stays static, with its
+# size, and read the list: every number in it must be a property of the model.
+
+
+def static_sizes(shapes, example):
+    leaves = pytree.tree_leaves(example)
+    for (path, dynamic), leaf in zip(dimensions(shapes).items(), leaves):
+        if isinstance(leaf, torch.Tensor):
+            kept = [dim for dim in range(leaf.dim()) if dim not in dynamic]
+            yield path, {dim: leaf.shape[dim] for dim in kept}
+
+
+careless = infer(model, (args, kwargs), call(2, 4, 9))
+for name, found in (("same batch", careless), ("another batch", shapes)):
+    static = dict(static_sizes(found, (args, kwargs)))
+    print(f"{name:14}", static["['tokens']"], static["['mask']"])
+assert 0 in dict(static_sizes(careless, (args, kwargs)))["['tokens']"]
+assert 0 not in dict(static_sizes(shapes, (args, kwargs)))["['tokens']"]
+
+# %%
+# A third call settles it. The function takes any number of them.
+
+several = infer(model, (args, kwargs), call(2, 4, 9), call(3, 5, 7))
+assert several == shapes
+
+# %%
+# Trap: a size of one in the first call
+# +++++++++++++++++++++++++++++++++++++
+#
+# The first call is the one that is traced, and its sizes of 0 and 1 become constants
+# (:ref:`l-plot-exporter-shapes-zero-one`). With ``Dim.DYNAMIC`` that is an error since
+# 2.8. Before, and with ``Dim.AUTO``, the dimension is static and nobody says so. Put the
+# call with the larger sizes first: in the others, a size of one does no harm.
+
+single, larger = call(1, 5, 7), (args, kwargs)
+one_first = infer(model, single, larger)
+try:
+    torch.export.export(model, *single, dynamic_shapes=one_first, strict=False)
+except ValueError as error:
+    message = str(error).splitlines()[1].strip()
+else:
+    message = "This release makes the dimension static without an error."
+print(message)
+assert ("0/1 specialized" in message) == (RELEASE >= (2, 8)), message
+
+one_first = infer(model, single, larger, mark=lambda sizes: Dim.AUTO)
+program = torch.export.export(model, *single, dynamic_shapes=one_first, strict=False)
+(tokens,) = [node for node in program.graph.nodes if node.name == "tokens"]
+print("with Dim.AUTO:", tokens.meta["val"].shape[0])
+assert tokens.meta["val"].shape[0] == 1
+
+# %%
+# Trap: names
+# +++++++++++
+#
+# Sizes that are the same in every call could share a name. It reads better, and it ties
+# dimensions together that have nothing to do with each other: the batch and the number
+# of new tokens are 2 and 3 here, in both calls. The program then wants them equal.
+# ``Dim.DYNAMIC`` finds the relations of the model, and only these.
+
+
+def named():
+    names = {}
+
+    def mark(sizes):
+        return names.setdefault(sizes, Dim(f"d{len(names)}"))
+
+    return mark
+
+
+first, second, third = call(2, 2, 7), call(3, 3, 9), call(4, 5, 6)
+messages = {}
+for name, mark in (("names", named()), ("DYNAMIC", lambda sizes: Dim.DYNAMIC)):
+    tied = infer(model, first, second, mark=mark)
+    program = torch.export.export(model, *first, dynamic_shapes=tied, strict=False)
+    try:
+        program.module()(*third[0], **third[1])
+    except REFUSED as error:
+        messages[name] = str(error).splitlines()[0]
+    else:
+        messages[name] = "runs"
+    print(f"{name:8}", messages[name])
+assert messages["names"] != "runs" and messages["DYNAMIC"] == "runs"
+
+# %%
+# A relation such as ``new + 1`` makes the export with names fail instead:
+# :ref:`l-plot-exporter-shapes-related` has the messages. Names are for a specification
+# that is written by hand, after the dimensions are known.
+#
+# Trap: the second call is refused
+# ++++++++++++++++++++++++++++++++
+#
+# The calls show which sizes differ, not that one program can take both. This model reads
+# the last four positions, and the second call has no more than four. The verification
+# of ``AdditionalInputs`` compares sizes with ranges. It does not evaluate the guards,
+# which the program does since 2.9: the export passes, and the call is refused.
+
+
+class Tail(torch.nn.Module):
+    def forward(self, tokens):
+        return tokens[:, -4:].mean(dim=1)
+
+
+calls = [((torch.randn(2, length, 3),), {}) for length in (6, 4)]
+if RELEASE >= (2, 8):
+    found = torch.export.AdditionalInputs()
+    found.add(*calls[1])
+else:
+    found = infer(Tail(), *calls)
+exported = torch.export.export(
+    Tail(), *calls[0], dynamic_shapes=found, strict=False
+).module()
+try:
+    exported(*calls[1][0])
+except REFUSED as error:
+    message = str(error).splitlines()[0]
+else:
+    message = "This release runs the program on the second call."
+print(message)
+assert ("Guard failed" in message) == (RELEASE >= (2, 9)), message
+
+# %%
+# :ref:`l-plot-exporter-shapes-ranges` explains the guard. What helps in general is the
+# check below: run every call, not only the first.
+#
+# The check
+# +++++++++
+#
+# The program of the first section, in both modes, on the two calls and on three others
+# which have nothing in common with them.
+
+for strict in (False, True):
+    program = torch.export.export(
+        model, args, kwargs, dynamic_shapes=shapes, strict=strict
+    )
+    exported = program.module()
+    others = [call(4, 1, 2), call(1, 30, 12), call(5, 2, 3)]
+    for new_args, new_kwargs in [(args, kwargs), (other_args, other_kwargs), *others]:
+        torch.testing.assert_close(
+            exported(*new_args, **new_kwargs), model(*new_args, **new_kwargs)
+        )
+    print(f"strict={strict}: same results on five calls")
+
+# %%
+# A mask that does not fit is refused. The relation between its length and the three
+# others was in no specification, the export found it. (Up to 2.7 it is not checked, and
+# the operator fails.)
+
+new_args, new_kwargs = call(3, 4, 9)
+try:
+    exported(*new_args, mask=torch.ones(3, 22), scale=None)
+except REFUSED as error:
+    message = str(error).splitlines()[0]
+else:
+    message = "This release runs the program with a shorter mask."
+print(message)
+assert "This release" not in message, message
+
+# %%
+# To remember
+# +++++++++++
+#
+# * Two valid calls that differ wherever they may, no size below two in the first.
+# * ``Dim.DYNAMIC`` for all that differs; read the list of what does not.
+# * Run the program on every call. ``AdditionalInputs`` does not do that.
+#
+# Next: :ref:`l-plot-exporter-shapes-auto-dynamic-static` for the kinds of marks,
+# :ref:`l-plot-exporter-shapes-zero-one` for sizes of 0 and 1, and
+# :ref:`l-plot-exporter-wrong-checklist` for what to check besides shapes.

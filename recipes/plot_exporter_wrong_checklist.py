@@ -35,7 +35,6 @@ import copy
 import random
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 SETTINGS = {"scale": 1.0}
 

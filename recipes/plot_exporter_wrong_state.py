@@ -29,6 +29,7 @@ where the state of a program lives, and builds a cache that works.
 # sphinx_gallery_wording = "second call gives the same result as the first"
 # sphinx_gallery_wording = "cache is not updated by the exported program"
 # sphinx_gallery_wording = "AssertionError: Mutating module attribute cache_k during export."
+# sphinx_gallery_wording = "UserWarning: Node total target total of  does not reference an nn.Module, nn.Parameter, or buffer, which is what 'get_attr' Nodes typically target"
 
 import copy
 import io
@@ -154,7 +155,9 @@ for key in [("Attribute", False), ("Buffer", True)]:
 # +++++++++
 #
 # An assignment is done by Python, an operator is done by torch. The graph of ``Attribute``
-# has one addition that reads a constant, and nothing that writes it. The graph of
+# has one addition that reads a constant, and nothing that writes it. (Some releases warn
+# that the node of such a constant ``does not reference an nn.Module, nn.Parameter, or
+# buffer``. As a buffer it would.) The graph of
 # ``BufferInPlace`` has the operator that writes. After ``run_decompositions`` it is an
 # output, and the signature says to which buffer it goes.
 

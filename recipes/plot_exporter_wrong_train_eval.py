@@ -30,6 +30,7 @@ the export, and what can be done with a program that was exported in the wrong m
 # sphinx_gallery_wording = "exported model output changes on every call"
 # sphinx_gallery_wording = "dropout is still active after export"
 # sphinx_gallery_wording = "lower accuracy after export"
+# sphinx_gallery_wording = "Operator aten._native_batch_norm_legit_functional.default is not Aten Canonical."
 
 import torch
 
