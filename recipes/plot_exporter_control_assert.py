@@ -5,11 +5,11 @@ Keep the checks of a model in the program
 =========================================
 
 An ``assert`` on the values of a tensor fails to export with ``Could not guard on
-data-dependent expression``. Or the export works and the check is gone: the model refuses a
-bad input, and the program returns NaN for it.
+data-dependent expression``. Or the export works and the check is gone: the model
+refuses a bad input, and the program returns NaN for it.
 
-This page compares the ways to write a check, on values and on shapes, and shows which of
-them the program still makes.
+This page compares the ways to write a check, on values and on shapes, and shows which
+of them the program still makes.
 
 .. meta::
    :description: Use torch._assert_async for values of tensors and the range of a Dim for
@@ -62,8 +62,8 @@ class Async(torch.nn.Module):
 # The symptom
 # +++++++++++
 #
-# All four refuse zeros in eager. The table says what the exporter makes of them, and what
-# the program says to zeros.
+# All four refuse zeros in eager. The table says what the exporter makes of them, and
+# what the program says to zeros.
 
 batch = ({0: torch.export.Dim("batch", max=1024)},)
 x, zeros = torch.rand(4, 3) + 1, torch.zeros(4, 3)
@@ -88,15 +88,15 @@ for strict in (False, True):
             print(key, "exported")
 
 # %%
-# The same error as for any ``if`` on a value, and the reason is the same: an ``assert`` asks
-# for a bool, and a fake tensor has none. Strict mode reads the bytecode, recognises an
-# ``assert``, and writes an operator in its place.
+# The same error as for any ``if`` on a value, and the reason is the same: an ``assert``
+# asks for a bool, and a fake tensor has none. Strict mode reads the bytecode,
+# recognises an ``assert``, and writes an operator in its place.
 
 assert "Assert    strict=False" in messages and "Assert    strict=True " in exported
 
 # %%
-# What the programs say to zeros is the point. Since 2.10 strict mode exports ``torch._check``
-# with ``item()``, and loses it.
+# What the programs say to zeros is the point. Since 2.10 strict mode exports
+# ``torch._check`` with ``item()``, and loses it.
 
 for key, module in exported.items():
     try:
@@ -131,11 +131,11 @@ for key, module in exported.items():
 # The fix for values
 # ++++++++++++++++++
 #
-# ``torch._assert_async`` takes a tensor with one bool and a message. It works in both modes
-# and on all releases, and the message is kept. The price: on a GPU the failure is reported
-# late, by a later call, and the name is not public. ``torch._assert`` of a tensor does the
-# same since 2.15. ``torch._check`` with ``item()`` is
-# for numbers that the model goes on with: see :ref:`l-plot-exporter-data-item`.
+# ``torch._assert_async`` takes a tensor with one bool and a message. It works in both
+# modes and on all releases, and the message is kept. The price: on a GPU the failure is
+# reported late, by a later call, and the name is not public. ``torch._assert`` of a
+# tensor does the same since 2.15. ``torch._check`` with ``item()`` is for numbers that
+# the model goes on with: see :ref:`l-plot-exporter-data-item`.
 
 program = torch.export.export(Async(), (x,), dynamic_shapes=batch, strict=False)
 decomposed = program.run_decompositions()
@@ -152,9 +152,9 @@ assert message == "positive only"
 # Checks on shapes
 # ++++++++++++++++
 #
-# The condition is made of sizes, so the exporter can decide it, for the example. For other
-# sizes it becomes a condition on the dimension, and the range has to fit: ``batch`` may be
-# smaller than 3 as far as ``Dim`` says.
+# The condition is made of sizes, so the exporter can decide it, for the example. For
+# other sizes it becomes a condition on the dimension, and the range has to fit:
+# ``batch`` may be smaller than 3 as far as ``Dim`` says.
 
 
 class ThreeRows(torch.nn.Module):
@@ -173,8 +173,8 @@ print(message.split("\n\n")[0])
 assert "Suggested fixes" in message, message
 
 # %%
-# The suggested fix is right here. The range is now the check, and its message is that of
-# the program, not that of the model.
+# The suggested fix is right here. The range is now the check, and its message is that
+# of the program, not that of the model.
 
 rows = ({0: torch.export.Dim("rows", min=3, max=1024)},)
 program = torch.export.export(ThreeRows(), (x,), dynamic_shapes=rows, strict=False)
@@ -191,8 +191,8 @@ assert "3" in message and "three rows" not in message, message
 # Checks on Python values
 # +++++++++++++++++++++++
 #
-# A check of a flag or a dtype is made once, during the trace. For a dtype nothing takes its
-# place: see :ref:`l-plot-exporter-effects-devices`.
+# A check of a flag or a dtype is made once, during the trace. For a dtype nothing takes
+# its place: see :ref:`l-plot-exporter-effects-devices`.
 
 
 class OnlyFloat(torch.nn.Module):
@@ -227,8 +227,8 @@ for model, shapes, sizes in [
 # To remember
 # +++++++++++
 #
-# * Values: ``torch._assert_async``. Sizes: the range of a ``Dim``. Flags and dtypes: check
-#   outside of the program.
+# * Values: ``torch._assert_async``. Sizes: the range of a ``Dim``. Flags and dtypes:
+#   check outside of the program.
 # * A check that is not a node of the graph is not made.
 # * Test the refusal, too: call the program with what it must not accept.
 #

@@ -30,7 +30,7 @@ of it. An ``if`` on a size or on a Python flag is something else, and comes last
 
 # sphinx_gallery_tags = ["control flow", "export fails"]
 # sphinx_gallery_wording = "torch._dynamo.exc.Unsupported: generic_jump TensorVariable()"
-# sphinx_gallery_wording = "Dynamic control flow is not supported at the moment. Please use torch.cond to explicitly capture the control flow."  # noqa: E501
+# sphinx_gallery_wording = "Please use torch.cond to explicitly capture the control flow"
 # sphinx_gallery_wording = "if tensor: the exported program always takes the same branch"
 
 import warnings
@@ -340,18 +340,24 @@ def answer(x):
 # The check
 # +++++++++
 #
-# Four batch sizes which were not traced, the smallest and the largest among them, and
-# both branches for each size.
+# Four batch sizes that were not traced, the smallest and the largest among them, with
+# both branches for each size. Strict mode exports the same two models.
+
+functions = [chosen, branched, answer]
+for wrapped in (chooser, brancher):
+    strict = torch.export.export(
+        wrapped, (x,), dynamic_shapes=dynamic_shapes, strict=True
+    )
+    functions.append(strict.module())
 
 for size in [1, 2, 9, 64]:
     for scale in [0.1, 1000.0]:
-        batch = scale * torch.randn(size, 8)
-        expected = model(batch)
-        torch.testing.assert_close(chosen(batch), expected)
-        torch.testing.assert_close(branched(batch), expected)
-        torch.testing.assert_close(answer(batch), expected)
-    assert count_linear(branched, 0.1 * batch / scale) == 4
-    print(f"batch {size}: same results")
+        batch = scale * torch.ones(size, 1) * x[:1] + 0.01 * torch.randn(size, 8)
+        stops = bool(model.start(batch)[1].amax(dim=-1).min() > 0.5)
+        for function in functions:
+            torch.testing.assert_close(function(batch), model(batch))
+        print(f"batch {size:2}, stops early {stops!s:5}: same results")
+        assert stops == (scale > 1)
 
 # %%
 # A batch of 65 is out of the range that was named.
@@ -423,7 +429,8 @@ assert "cond" in [node.name for node in program.graph.nodes]
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     program = torch.export.export(SizesWithCond(), (x,), strict=False)
-found = [str(w.message) for w in caught if "Pred is a Python constant" in str(w.message)]
+found = [str(warning.message) for warning in caught]
+found = [text for text in found if "Pred is a Python constant" in text]
 print(found[0])
 print([node.name for node in program.graph.nodes if node.op == "call_function"])
 assert "cond" not in [node.name for node in program.graph.nodes]

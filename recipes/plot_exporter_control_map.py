@@ -5,9 +5,9 @@ Apply a function to each row
 ============================
 
 A loop over the rows of a tensor fails with ``Constraints violated ... inferred to be a
-constant (4)``, or gives a program for one number of rows. With ``torch.vmap`` the message is
-``It looks like you're calling .item() on a Tensor``, or ``Either your tensor may have
-escaped from inside a function being vmapped``.
+constant (4)``, or gives a program for one number of rows. With ``torch.vmap`` the
+message is ``It looks like you're calling .item() on a Tensor``, or ``Either your tensor
+may have escaped from inside a function being vmapped``.
 
 This page compares three ways to say "for each row" without a loop: batched operators,
 ``torch.vmap``, and ``map``.
@@ -23,8 +23,8 @@ This page compares three ways to say "for each row" without a loop: batched oper
 # The model
 # +++++++++
 #
-# A function of one row, and a model that stacks its results. The function is made of two
-# steps that need the whole row.
+# A function of one row, and a model that stacks its results. The function is made of
+# two steps that need the whole row.
 
 # sphinx_gallery_tags = ["control flow", "export fails", "turns static"]
 # sphinx_gallery_wording = "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor"
@@ -65,8 +65,8 @@ assert "Constraints violated (rows)" in message, message
 # The cause
 # +++++++++
 #
-# Python asks how many rows there are and goes over them one by one. The program would hold
-# the function four times. With ``Dim.AUTO`` there is no error, and this program.
+# Python asks how many rows there are and goes over them one by one. The program would
+# hold the function four times. With ``Dim.AUTO`` there is no error, and this program.
 
 program = torch.export.export(
     Loop(), (x,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False
@@ -105,9 +105,9 @@ class Map(torch.nn.Module):
 # The check
 # +++++++++
 #
-# Each is exported and compared with the loop, for one row, two, and many. The first works
-# on all releases of this page. ``vmap`` works since 2.9, and ``map`` since 2.11: before, the
-# number of rows is a constant.
+# Each is exported and compared with the loop, for one row, two, and many. The first
+# works on all releases of this page. ``vmap`` works since 2.9, and ``map`` since 2.11:
+# before, the number of rows is a constant.
 
 REFUSED = (torch._dynamo.exc.UserError, RuntimeError, AssertionError)
 programs, works = {}, {}
@@ -153,10 +153,10 @@ assert "size()[1] == 3" in message or "to be equal to 3" in message, message
 # What they cost
 # ++++++++++++++
 #
-# The batched program has the fewest nodes. ``vmap`` leaves calls of its own machinery in the
-# graph, which other runtimes do not know; ``run_decompositions`` replaces them by batched
-# operators. ``map`` keeps one graph for the row and runs it row by row, so it is slow for
-# many small rows.
+# The batched program has the fewest nodes. ``vmap`` leaves calls of its own machinery
+# in the graph, which other runtimes do not know; ``run_decompositions`` replaces them
+# by batched operators. ``map`` keeps one graph for the row and runs it row by row, so
+# it is slow for many small rows.
 
 
 def operators(program):
@@ -177,9 +177,9 @@ if works["Vmap"]:
 # What the function may do
 # ++++++++++++++++++++++++
 #
-# Inside ``vmap`` a tensor stands for all rows, so it has no single value: no ``item()``, no
-# ``if``, and no random numbers without a word about them. Some models of transformers
-# build their attention masks with ``vmap`` and hit the first of these.
+# Inside ``vmap`` a tensor stands for all rows, so it has no single value: no
+# ``item()``, no ``if``, and no random numbers without a word about them. Some models of
+# transformers build their attention masks with ``vmap`` and hit the first of these.
 
 
 class Decides(torch.nn.Module):

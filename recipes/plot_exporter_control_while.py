@@ -9,8 +9,8 @@ A ``while`` on the value of a tensor, such as an iteration until convergence, fa
 ``while_loop`` the message becomes ``Expected body_fn_output and carried_inputs to have
 same metadata``, or ``unless it is captured completely``.
 
-This page turns such a loop into ``while_loop``, shows the rules that its two functions have
-to follow, and gives two loops that need no such operator.
+This page turns such a loop into ``while_loop``, shows the rules that its two functions
+have to follow, and gives two loops that need no such operator.
 
 .. meta::
    :description: Use while_loop with tensors of constant shape as the state, or a fixed
@@ -74,8 +74,8 @@ for strict in (False, True):
 # +++++++++
 #
 # ``while`` asks for a bool, and a fake tensor has no values. Change this one thing: the
-# same steps, as often as a number of Python says, are exported. They are written down one
-# after the other, so the number is fixed.
+# same steps, as often as a number of Python says, are exported. They are written down
+# one after the other, so the number is fixed.
 
 
 class Unrolled(torch.nn.Module):
@@ -101,10 +101,10 @@ torch.testing.assert_close(program.module()(x), x.sqrt())
 # Fix 1: while_loop
 # +++++++++++++++++
 #
-# The operator takes a condition, a body, and the state: tensors that go in and come out of
-# each round. What does not change, here ``x``, is taken from around the functions. The
-# counter is part of the state. The operator can be imported under all releases of this
-# page; it is still marked as experimental. Gradients through it work since 2.9.
+# The operator takes a condition, a body, and the state: tensors that go in and come out
+# of each round. What does not change, here ``x``, is taken from around the functions.
+# The counter is part of the state. The operator can be imported under all releases of
+# this page; it is still marked as experimental. Gradients through it work since 2.9.
 
 
 class WhileLoop(torch.nn.Module):
@@ -121,8 +121,8 @@ class WhileLoop(torch.nn.Module):
 
 
 # %%
-# One node holds the loop. The number of steps is decided when the program runs. With 2.6
-# it takes strict mode.
+# One node holds the loop. The number of steps is decided when the program runs. With
+# 2.6 it takes strict mode.
 
 try:
     program = torch.export.export(WhileLoop(), (x,), dynamic_shapes=batch, strict=False)
@@ -146,9 +146,9 @@ assert counts == sorted(set(counts))
 #
 # Each round has to return what it got: the same number of tensors, with the same shapes
 # and dtypes, and none of them the very tensor that came in or a view of it. Nothing may
-# be changed in place. Not every release refuses every fault. The message may be a wrapper
-# around the reason, which is then the exception that it was raised from, or in the lines
-# below the first.
+# be changed in place. Not every release refuses every fault. The message may be a
+# wrapper around the reason, which is then the exception that it was raised from, or in
+# the lines below the first.
 
 
 class Rounds(torch.nn.Module):
@@ -199,8 +199,8 @@ assert {"grows", "changes dtype"} <= refused
 # ++++++++++++++++++++++++++++++
 #
 # If a largest number of steps is known, ``torch.where`` keeps what is finished. It is
-# plain torch: it works on all releases, in all runtimes, and with gradients. The price is
-# that all steps are always computed, and a graph that is as long as the loop.
+# plain torch: it works on all releases, in all runtimes, and with gradients. The price
+# is that all steps are always computed, and a graph that is as long as the loop.
 
 
 class Bounded(torch.nn.Module):
@@ -215,9 +215,9 @@ class Bounded(torch.nn.Module):
 # Fix 3: keep the loop in Python
 # ++++++++++++++++++++++++++++++
 #
-# Export one step and loop around the program. The price is a Python loop in production, and
-# one check of guards a step. For the decoding of a language model this is what everybody
-# does.
+# Export one step and loop around the program. The price is a Python loop in production,
+# and one check of guards a step. For the decoding of a language model this is what
+# everybody does.
 
 
 class Step(torch.nn.Module):
@@ -261,7 +261,8 @@ assert "1024" in message, message
 # To remember
 # +++++++++++
 #
-# * A ``while`` on a value is ``while_loop``, a fixed number of steps, or a loop outside.
+# * A ``while`` on a value is ``while_loop``, a fixed number of steps, or a loop
+#   outside.
 # * The state is tensors that keep their shapes and dtypes.
 # * Give the loop a largest number of steps: a program that never ends has no error.
 #

@@ -4,10 +4,10 @@
 Make tensors on the device and in the dtype of an input
 =======================================================
 
-The export fails with ``Unhandled FakeTensor Device Propagation for aten.add.Tensor, found
-two different devices``, or with ``.numpy() is not supported for tensor subclasses``. Or
-it works, and the program computes on the device, or in the dtype, of the example for
-ever.
+The export fails with ``Unhandled FakeTensor Device Propagation for aten.add.Tensor,
+found two different devices``, or with ``.numpy() is not supported for tensor
+subclasses``. Or it works, and the program computes on the device, or in the dtype, of
+the example for ever.
 
 This page shows where devices and dtypes are written into a program, which of them are
 checked, how to write a model that follows its inputs, and what to do with NumPy.
@@ -24,8 +24,8 @@ checked, how to write a model that follows its inputs, and what to do with NumPy
 # ++++++++++
 #
 # One scales its columns, the other adds a position to each row. Both make a tensor in
-# ``forward``. There was no GPU where this page was built, so the device ``meta`` stands for
-# one: it has shapes and no data.
+# ``forward``. There was no GPU where this page was built, so the device ``meta`` stands
+# for one: it has shapes and no data.
 
 # sphinx_gallery_tags = ["side effects", "export fails", "wrong without an error"]
 # sphinx_gallery_wording = "Unhandled FakeTensor Device Propagation, found two different devices cuda:0, cpu"
@@ -69,9 +69,9 @@ for model in (Scaled(), Positions()):
 # The cause
 # +++++++++
 #
-# Nothing is moved during a trace. Each operator compares the devices of its fake tensors,
-# as eager does with real ones, so eager on a GPU fails as well. In a graph, device and
-# dtype are arguments of the operator that makes a tensor.
+# Nothing is moved during a trace. Each operator compares the devices of its fake
+# tensors, as eager does with real ones, so eager on a GPU fails as well. In a graph,
+# device and dtype are arguments of the operator that makes a tensor.
 
 
 def made(program):
@@ -88,9 +88,9 @@ assert list(made(program)) == ["aten.arange.default cpu None"]
 # The fix
 # +++++++
 #
-# A constant is a buffer: it moves with the model. A tensor that is made in ``forward`` takes its device and
-# its dtype from an input: ``device=x.device``, ``x.new_zeros``, ``torch.zeros_like(x)``. This
-# costs nothing and works on all releases.
+# A constant is a buffer: it moves with the model. A tensor that is made in ``forward``
+# takes its device and its dtype from an input: ``device=x.device``, ``x.new_zeros``,
+# ``torch.zeros_like(x)``. This costs nothing and works on all releases.
 
 
 class Following(torch.nn.Module):
@@ -113,9 +113,9 @@ assert list(made(program)) == ["aten.arange.default meta torch.float32"]
 # It follows during the trace
 # +++++++++++++++++++++++++++
 #
-# ``x.device`` and ``x.dtype`` are Python values, so the answer is a constant. The program
-# is made for the device of the example. Another one is not looked for, and it fails where
-# two devices meet.
+# ``x.device`` and ``x.dtype`` are Python values, so the answer is a constant. The
+# program is made for the device of the example. Another one is not looked for, and it
+# fails where two devices meet.
 
 program = torch.export.export(Following(), (here,), dynamic_shapes=batch, strict=False)
 exported = program.module()
@@ -129,8 +129,9 @@ print(message)
 assert "device" in message, message
 
 # %%
-# With a dtype nothing may meet, and then nothing is said. The next model returns its second
-# input in the dtype of the first. For ``float64`` the program returns ``float32``.
+# With a dtype nothing may meet, and then nothing is said. The next model returns its
+# second input in the dtype of the first. For ``float64`` the program returns
+# ``float32``.
 
 
 class Cast(torch.nn.Module):
@@ -161,8 +162,8 @@ else:
 # NumPy
 # +++++
 #
-# A fake tensor cannot become an array in non-strict mode. Strict mode reads the calls of
-# NumPy and writes those of torch in their place.
+# A fake tensor cannot become an array in non-strict mode. Strict mode reads the calls
+# of NumPy and writes those of torch in their place.
 
 
 class WithNumPy(torch.nn.Module):
@@ -183,8 +184,8 @@ print([str(node.target) for node in strict.graph.nodes if "tanh" in node.name])
 torch.testing.assert_close(strict.module()(2 * here), WithNumPy()(2 * here))
 
 # %%
-# ``torch.tanh`` is the fix. Where torch has no such function, a custom operator holds the
-# NumPy code. An array that does not depend on the inputs becomes a constant, see
+# ``torch.tanh`` is the fix. Where torch has no such function, a custom operator holds
+# the NumPy code. An array that does not depend on the inputs becomes a constant, see
 # :ref:`l-plot-exporter-wrong-constants`.
 
 
@@ -220,8 +221,8 @@ assert "<= 1024" in message, message
 # +++++++++++
 #
 # * Constants are buffers; new tensors take device and dtype from an input.
-# * Device and dtype of the example are part of the program, and the dtype of an input is
-#   not checked.
+# * Device and dtype of the example are part of the program, and the dtype of an input
+#   is not checked.
 # * NumPy on tensors works in strict mode only; write torch.
 #
 # Next: :ref:`l-plot-exporter-wrong-state` for buffers that change,

@@ -4,13 +4,13 @@
 In-place changes of inputs, buffers and parameters
 ==================================================
 
-The export, or a tool that reads the program, fails because something is changed in place:
-``cannot mutate tensors with frozen storage``, ``a leaf Variable that requires grad is being
-used in an in-place operation``, ``Found following user inputs located at [0] are
-mutated``. Or it works, and the caller's tensors change.
+The export, or a tool that reads the program, fails because something is changed in
+place: ``cannot mutate tensors with frozen storage``, ``a leaf Variable that requires
+grad is being used in an in-place operation``, ``Found following user inputs located at
+[0] are mutated``. Or it works, and the caller's tensors change.
 
-This page shows what becomes of each kind of change, how to read it in the signature, and
-which ones are refused.
+This page shows what becomes of each kind of change, how to read it in the signature,
+and which ones are refused.
 
 .. meta::
    :description: Write out-of-place operators on inputs; keep in-place changes for buffers,
@@ -23,8 +23,8 @@ which ones are refused.
 # The models
 # ++++++++++
 #
-# Each one changes something: its input, a part of it, the result of a conversion that may
-# be the input itself, a buffer, a parameter.
+# Each one changes something: its input, a part of it, the result of a conversion that
+# may be the input itself, a buffer, a parameter.
 
 # sphinx_gallery_tags = ["side effects", "export fails", "run fails"]
 # sphinx_gallery_wording = "Found following user inputs located at [0] are mutated. This is currently banned in the aot_export workflow."
@@ -81,7 +81,8 @@ MODELS = [Input, Part, Converted, Buffer, Parameter]
 # +++++++++++
 #
 # Each is exported with a dynamic batch, run twice and compared with the model, and
-# decomposed, as tools for other runtimes do. The first step that is refused ends the row.
+# decomposed, as tools for other runtimes do. The first step that is refused ends the
+# row.
 
 
 def outcome(module, inputs):
@@ -116,8 +117,8 @@ assert {"Input", "Part", "Buffer"} <= set(decomposed)
 
 # %%
 # What works does what the model does, to the result, to the input and to the buffer, on
-# each call. So a caller's tensor is changed by a program as it is by the model. A parameter
-# can be changed since 2.9.
+# each call. So a caller's tensor is changed by a program as it is by the model. A
+# parameter can be changed since 2.9.
 
 assert changed["Input"] and changed["Part"] and not changed["Buffer"]
 assert ("Parameter" in messages) == (RELEASE < (2, 9))
@@ -126,10 +127,10 @@ assert ("Parameter" in messages) == (RELEASE < (2, 9))
 # How to read it
 # ++++++++++++++
 #
-# In the graphs of an export, an in-place operator ends with an underscore. (A block under
-# ``no_grad`` has a graph of its own.) Tools for other
-# runtimes want none of these. ``run_decompositions`` replaces them: the new value becomes an
-# output, and the signature says where it goes.
+# In the graphs of an export, an in-place operator ends with an underscore. (A block
+# under ``no_grad`` has a graph of its own.) Tools for other runtimes want none of
+# these. ``run_decompositions`` replaces them: the new value becomes an output, and the
+# signature says where it goes.
 
 
 def in_place(program):
@@ -157,12 +158,12 @@ assert torch.equal(example, x)
 # Why ``to`` may be refused
 # +++++++++++++++++++++++++
 #
-# ``x.to(torch.float32)`` is ``x`` itself if it has this dtype, and a copy if not. The answer
-# for the example cannot be trusted for other inputs. Up to 2.7 the decomposition therefore
-# `freezes the result
+# ``x.to(torch.float32)`` is ``x`` itself if it has this dtype, and a copy if not. The
+# answer for the example cannot be trusted for other inputs. Up to 2.7 the decomposition
+# therefore `freezes the result
 # <https://github.com/pytorch/pytorch/blob/v2.6.0/torch/_subclasses/functional_tensor.py#L538>`_
-# (reported in `131679 <https://github.com/pytorch/pytorch/issues/131679>`_). Since 2.8 the
-# program checks the dtype.
+# (reported in `131679 <https://github.com/pytorch/pytorch/issues/131679>`_). Since 2.8
+# the program checks the dtype.
 
 if "Converted" in messages:
     print(*messages["Converted"])
@@ -180,9 +181,9 @@ else:
 # The fix
 # +++++++
 #
-# Write operators without underscore on what is not yours, and return the result. What has
-# to be kept is a buffer. The price is a copy of the tensor, which compilers often remove
-# again. It works on all releases.
+# Write operators without underscore on what is not yours, and return the result. What
+# has to be kept is a buffer. The price is a copy of the tensor, which compilers often
+# remove again. It works on all releases.
 
 
 class Sound(torch.nn.Module):
@@ -251,7 +252,8 @@ assert "a leaf Variable that requires grad" in message, message
 # +++++++++++
 #
 # * A program repeats the in-place changes of its model, on inputs and buffers.
-# * ``user_inputs_to_mutate`` and ``buffers_to_mutate`` of the decomposed program list them.
+# * ``user_inputs_to_mutate`` and ``buffers_to_mutate`` of the decomposed program list
+#   them.
 # * Change buffers in place; on everything else use operators without underscore.
 #
 # Next: :ref:`l-plot-exporter-wrong-state` for what is kept between two calls,

@@ -4,12 +4,12 @@
 Prints, logs and hooks happen at the export
 ===========================================
 
-A ``print`` in the model shows a ``FakeTensor`` during the export and nothing afterwards.
-A number in a message fails with ``unsupported format string passed to
+A ``print`` in the model shows a ``FakeTensor`` during the export and nothing
+afterwards. A number in a message fails with ``unsupported format string passed to
 FakeTensor.__format__``. A hook that collects activations collects fake ones.
 
-This page shows what happens to output, warnings and hooks in both modes, and three ways to
-look into a program while it runs.
+This page shows what happens to output, warnings and hooks in both modes, and three ways
+to look into a program while it runs.
 
 .. meta::
    :description: Return what you want to see, use torch.fx.Interpreter or the operator
@@ -66,8 +66,8 @@ class Warns(torch.nn.Module):
 # The symptom
 # +++++++++++
 #
-# Each is exported in both modes, and the program is called twice. The table says what was
-# heard: during the export, and during the calls.
+# Each is exported in both modes, and the program is called twice. The table says what
+# was heard: during the export, and during the calls.
 
 records = []
 listener = logging.Handler()
@@ -106,8 +106,8 @@ for strict in (False, True):
         assert len(heard[key]) == (0 if strict else 1)
 
 # %%
-# In non-strict mode everything is said once, about fake tensors. In strict mode it is not
-# said at all. A program never says anything.
+# In non-strict mode everything is said once, about fake tensors. In strict mode it is
+# not said at all. A program never says anything.
 #
 # A message that needs a value stops the non-strict export. ``print`` of a whole tensor
 # does not need one, a number with two digits does.
@@ -129,8 +129,8 @@ print(message)
 assert "unsupported format string" in message, message
 
 # %%
-# Strict mode refuses a logger that is looked up in the model, and leaves out one that is
-# a global, as in ``Logs``.
+# Strict mode refuses a logger that is looked up in the model, and leaves out one that
+# is a global, as in ``Logs``.
 
 
 class LooksUp(torch.nn.Module):
@@ -161,10 +161,10 @@ assert [node.name for node in program.graph.nodes] == ["x", "mul", "output"]
 # Hooks
 # +++++
 #
-# A hook is Python, too, and it is called during the trace. What it does to tensors is in
-# the graph. What it stores is fake. Removing it from the model afterwards changes
-# nothing in the program, and a hook that is added to the program's module is one for the
-# whole, since the layers are gone.
+# A hook is Python, too, and it is called during the trace. What it does to tensors is
+# in the graph. What it stores is fake. Removing it from the model afterwards changes
+# nothing in the program, and a hook that is added to the program's module is one for
+# the whole, since the layers are gone.
 
 layer = torch.nn.Linear(3, 3)
 stored = []
@@ -199,8 +199,8 @@ assert "level backwards hooks" in refusal, refusal
 # Look inside, 1: return it
 # +++++++++++++++++++++++++
 #
-# What you need in production is a result. The price is another signature. It works in both
-# modes and on all releases.
+# What you need in production is a result. The price is another signature. It works in
+# both modes and on all releases.
 
 
 class Returns(torch.nn.Module):
@@ -234,8 +234,8 @@ torch.testing.assert_close(result[0], 2 * torch.ones(5, 3))
 # Look inside, 3: an operator that prints
 # +++++++++++++++++++++++++++++++++++++++
 #
-# Since 2.10 there is one. It is part of the graph and prints when the program runs. It is
-# not public yet: its name may change, and other runtimes do not know it.
+# Since 2.10 there is one. It is part of the graph and prints when the program runs. It
+# is not public yet: its name may change, and other runtimes do not know it.
 
 if RELEASE >= (2, 10):
 
@@ -279,8 +279,8 @@ assert "size()[1] == 3" in message or "to be equal to 3" in message, message
 # +++++++++++
 #
 # * Output, logs, warnings and hooks belong to the trace. The program says nothing.
-# * Remove hooks that store something before the export, and look up loggers outside of the
-#   model.
+# * Remove hooks that store something before the export, and look up loggers outside of
+#   the model.
 # * Return what you need, and use an interpreter to look at the rest.
 #
 # Next: :ref:`l-plot-exporter-wrong-leaked` for what a hook leaves behind,

@@ -224,15 +224,15 @@ class Masked(torch.nn.Module):
 
 
 example = (tokens, torch.ones(2, 6, 1))
-listed = []
-for mask_shape in (None, {1: Dim.AUTO}):
+listed = {}
+for mask_entry, mask_shape in [("None", None), ("Dim.AUTO", {1: Dim.AUTO})]:
     masked = torch.export.export(
         Masked(), example, dynamic_shapes=({1: Dim.AUTO}, mask_shape), strict=False
     )
-    listed.append(dynamic_dimensions(masked))
-    print(f"mask: {mask_shape}".split("Dim")[0].strip(), listed[-1])
-assert listed[0] == {}
-assert listed[1]["tokens.shape[1]"] == listed[1]["mask.shape[1]"]
+    listed[mask_entry] = dynamic_dimensions(masked)
+    print(f"mask {mask_entry}:", listed[mask_entry])
+assert listed["None"] == {}
+assert len(listed["Dim.AUTO"]) == 2 and len(set(listed["Dim.AUTO"].values())) == 1
 
 # %%
 # In the second list both lengths are one symbol: the program insists that they are
@@ -280,29 +280,142 @@ class OneLine(torch.nn.Module):
 
 
 # %%
-# A dimension that is listed as dynamic is also tried, with the sizes 3 and 9, against
-# eager. ``refused`` means that the program raises, ``wrong`` that it returns something
-# else.
+# ``static`` means that the list of the new function is empty. A dimension that is in the
+# list is tried with nine rows, against eager: ``refused`` means that the program raises,
+# ``wrong`` that it returns something else than the model.
 
 found = {name: [] for name in LINES}
 for name, line in LINES.items():
     for strict in (False, True):
-        variant = OneLine(line)
+        variant, new = OneLine(line), torch.ones(9, 4)
         program = torch.export.export(
             variant, (torch.ones(6, 4),), dynamic_shapes=({0: Dim.AUTO},), strict=strict
         )
-        verdict = "dynamic" if dynamic_dimensions(program) else "static"
-        exported = program.module()
-        for size in (3, 9) if verdict == "dynamic" else ():
-            new = torch.ones(size, 4)
-            try:
-                result = exported(new)
-            except (AssertionError, RuntimeError):
-                verdict = "refused"
-            else:
-                if not torch.allclose(result, variant(new)):
-                    verdict = "wrong"
-        found[name].append(verdict)
+        try:
+            result = program.module()(new)
+        except (AssertionError, RuntimeError):
+            verdict = "refused"
+        else:
+            same = torch.allclose(result, variant(new))
+            verdict = "dynamic" if same else "wrong"
+        found[name].append(verdict if dynamic_dimensions(program) else "static")
 print(f"{'':20}{'strict=False':14}strict=True")
 for name, verdicts in found.items():
     print(f"{name:20}{verdicts[0]:14}{verdicts[1]}")
+
+# %%
+# Whatever must be a number of Python, or has one result per row, is a constant. Strict
+# mode reads the bytecode of the model and keeps some of the conversions symbolic;
+# non-strict mode runs the line, and Python insists on a real number.
+# :ref:`l-plot-exporter-shapes-python-int` has what to write instead of each.
+
+UNCHECKED = "refused" if RELEASE >= (2, 9) else "wrong"
+for name in ("len(x)", "int(n)", "float(n)", "math.sqrt(n)"):
+    assert found[name] == ["static", "dynamic"], name
+for name in ("math.log(n)", "range(n)", "for row in x", "WEIGHTS[n]", "np.prod(x.shape)"):
+    assert found[name] == ["static", "static"], name
+for name in ("n // 2", "n ** 0.5", "torch.arange(n)"):
+    assert found[name] == ["dynamic", "dynamic"], name
+assert found["x.new_tensor(n)"][1] == ("dynamic" if RELEASE >= (2, 12) else "static")
+
+# %%
+# Three rows are worse than a constant. A test such as ``n in (3, 9)`` is answered for
+# the example: the dimension is dynamic, but not for these two sizes. ``int(n / 2)``
+# keeps the symbol, with a guard that holds for 6 and 7 only. Since 2.9 the program
+# verifies such guards and refuses; up to 2.8 it returns a wrong result. And an f-string
+# holds the name of the symbol, without a guard, on every release.
+
+assert found["n in (3, 9)"] == [UNCHECKED, UNCHECKED]
+assert found["int(n / 2)"] == [UNCHECKED, "dynamic"]
+assert found['len(f"{n}")'] == ["wrong", "static"]
+
+# %%
+# So the list is the first test, and a run with another size is the second. Neither
+# replaces the other.
+#
+# The fix: ask for an error
+# +++++++++++++++++++++++++
+#
+# Give ``Dim.DYNAMIC`` to each dimension that must not be a constant. The export of the
+# first model fails, in both modes. This works on all releases of this page. The price:
+# none at run time; dimensions for which a constant is fine must be sorted out by you.
+
+shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},)
+for strict in (False, True):
+    try:
+        torch.export.export(model, (tokens,), dynamic_shapes=shapes, strict=strict)
+    except torch._dynamo.exc.UserError as error:
+        message = "\n".join(str(error).splitlines()[:2])
+    else:
+        message = "This release exports the model."
+    print(message)
+    assert "Constraints violated (L['tokens'].size()[1])" in message, message
+
+# %%
+# The message of newer releases ends with the advice to use ``Dim.STATIC`` or ``Dim.AUTO``
+# instead. That removes the error and keeps the constant: it is how this page began. A
+# name gives the same error, and a range that you choose as well.
+#
+# Then rewrite the line. Here a tensor takes the logarithm, and a tensor may depend on
+# the size. The price is a small operator in each call.
+
+
+class TensorScaled(torch.nn.Module):
+    def forward(self, tokens):
+        length = tokens.new_full((), tokens.shape[1])
+        scores = tokens @ tokens.transpose(1, 2) * (length.log() / math.log(512))
+        return torch.softmax(scores, dim=-1) @ tokens
+
+
+fixed = TensorScaled()
+program = torch.export.export(fixed, (tokens,), dynamic_shapes=shapes, strict=False)
+print(dynamic_dimensions(program))
+assert set(dynamic_dimensions(program)) == {"tokens.shape[0]", "tokens.shape[1]"}
+
+# %%
+# ``Dim.AUTO`` has its use in a first export of a model that you do not know: mark
+# everything, read the list, and write what you read down as ``Dim.DYNAMIC`` or a name.
+#
+# The check
+# +++++++++
+#
+# The program against the model as it was, on shapes that were not traced, in both modes.
+
+for strict in (False, True):
+    program = torch.export.export(
+        fixed, (tokens,), dynamic_shapes=shapes, strict=strict
+    )
+    assert set(dynamic_dimensions(program)) == {"tokens.shape[0]", "tokens.shape[1]"}
+    exported = program.module()
+    for batch, length in [(1, 1), (3, 2), (5, 9), (2, 600)]:
+        new = torch.randn(batch, length, 4)
+        torch.testing.assert_close(exported(new), model(new))
+print("same results for lengths 1, 2, 9 and 600")
+
+# %%
+# The features had no entry in ``dynamic_shapes``. They are a constant, and this is
+# checked.
+
+try:
+    exported(torch.randn(2, 6, 5))
+except (AssertionError, RuntimeError) as error:
+    message = str(error)
+else:
+    message = "This release runs the program with five features."
+print(message)
+assert "size()[2] == 4" in message or "to be equal to 4" in message, message
+
+# %%
+# To remember
+# +++++++++++
+#
+# * ``Dim.AUTO`` is a question, ``Dim.DYNAMIC`` and a name are demands. Use a demand for
+#   what production varies.
+# * List the dynamic dimensions in the script that exports, assert on the list, and run
+#   the program with one other size.
+# * One input without an entry makes the dimensions of the others constant.
+# * Advice to replace ``Dim.DYNAMIC`` by ``Dim.AUTO`` hides the constant.
+#
+# Next: :ref:`l-plot-exporter-shapes-specialized` for the error that ``Dim.DYNAMIC``
+# gives, :ref:`l-plot-exporter-shapes-find-the-line` for the line behind it, and
+# :ref:`l-plot-exporter-shapes-zero-one` if the example has a size of 1.

@@ -293,22 +293,27 @@ assert "<= 16" in messages[1]
 # +++++++++++++++++++++++++++++++
 #
 # The example must be inside of the range. It may be equal to a bound. The two modes
-# raise different exceptions. (A lower bound of 0 is printed as 2.)
+# raise different exceptions with the same text. (A lower bound of 0 is printed as 2.)
 
 MISMATCH = (
     torch._dynamo.exc.UserError,
     torch.fx.experimental.symbolic_shapes.ConstraintViolationError,
 )
 for bound in ({"min": 8}, {"max": 5}, {"min": 6}, {"max": 6}):
-    shapes = ({1: Dim("n", **bound)},)
-    try:
-        torch.export.export(Double(), (frames,), dynamic_shapes=shapes, strict=False)
-    except MISMATCH as error:
-        message = str(error).splitlines()[0]
-    else:
-        message = "exported"
-    print(bound, message)
-    assert ("not in range" in message) == (6 not in bound.values()), message
+    for strict in (False, True):
+        try:
+            torch.export.export(
+                Double(),
+                (frames,),
+                dynamic_shapes=({1: Dim("n", **bound)},),
+                strict=strict,
+            )
+        except MISMATCH as error:
+            message = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        else:
+            message = "exported"
+        print(bound, f"strict={strict}", message)
+        assert ("not in range" in message) == (6 not in bound.values()), message
 
 # %%
 # The minimum must be smaller than the maximum. If they are equal, the dimension is
@@ -332,10 +337,10 @@ assert [takes(program.module(), size) for size in (6, 7)] == ["runs", "refused"]
 # An AssertionError with a fraction
 # +++++++++++++++++++++++++++++++++
 #
-# A difference over two frames needs three of them. The export fails with nothing but a
-# comparison with a fraction: since 2.8 the `code that writes the suggestion
+# A difference over two frames needs three of them. Since 2.8 the export fails with
+# nothing but a comparison with a fraction, at which the `code that writes the suggestion
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L3689>`_
-# stops at bounds that are not integers. The fraction is the solution of
+# stops: it knows integers only. The fraction is the solution of
 # ``2 * 3 * (n - 2) >= 2``: the result is taken to have more than one element. Give a
 # minimum and the message is the usual one. Round the fraction up, which is 3 here: what
 # is left is a guard with ``!=``, so the minimum is 4.

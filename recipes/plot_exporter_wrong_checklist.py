@@ -8,8 +8,8 @@ The export ended without an error, and the program returns the same as the model
 example inputs. That says little: a program that ignores an input, repeats one random
 number or forgets its cache passes the same test.
 
-This page gives a procedure, in plain torch. Eight faulty models pass the usual test, and
-each is found by one step of the procedure.
+This page gives a procedure, in plain torch. Eight faulty models pass the usual test,
+and each is found by one step of the procedure.
 
 .. meta::
    :description: Compare program and model on other shapes, values and dtypes, twice in
@@ -121,8 +121,8 @@ FAULTY = [Mode, Noise, Setting, Counter, Memory, Mask, Rows, Cast]
 # The usual test
 # ++++++++++++++
 #
-# Export, then compare program and model on the example inputs. Seeds are set before each
-# call, as tests do. Every model passes.
+# Export, then compare program and model on the example inputs. Seeds are set before
+# each call, as tests do. Every model passes.
 
 
 def seeded(call, inputs, seed=0):
@@ -148,9 +148,9 @@ for faulty in FAULTY:
 # The procedure
 # +++++++++++++
 #
-# ``compare`` gives program and model copies of the same inputs. It compares the results,
-# and what became of the inputs. ``assert_close`` looks at values, shape, dtype, device and
-# structure. The message begins with the name of the step.
+# ``compare`` gives program and model copies of the same inputs. It compares the
+# results, and what became of the inputs. ``assert_close`` looks at values, shape,
+# dtype, device and structure. The message begins with the name of the step.
 
 
 def compare(step, exported, model, inputs, seed=0):
@@ -165,10 +165,10 @@ def compare(step, exported, model, inputs, seed=0):
 
 # %%
 # ``check`` does one step after the other. The reference is a copy of the model that is
-# never exported. ``others`` are inputs that differ from the example in one respect each.
-# ``change`` is a function that changes what the model reads besides its inputs; ``dict``
-# stands for one that changes nothing. Before the model is run again it gets its buffers
-# back: the program shares them, and its calls have changed them.
+# never exported. ``others`` are inputs that differ from the example in one respect
+# each. ``change`` is a function that changes what the model reads besides its inputs;
+# ``dict`` stands for one that changes nothing. Before the model is run again it gets
+# its buffers back: the program shares them, and its calls have changed them.
 
 
 def check(model, example, shapes, others, change=dict):
@@ -207,9 +207,9 @@ def double():
 
 
 # %%
-# The procedure finds all eight, each in another step. A program that refuses an input is
-# a finding, too: an ``AssertionError`` since 2.9, a ``RuntimeError`` before. The first
-# line of each message is enough to know where to look.
+# The procedure finds all eight, each in another step. A program that refuses an input
+# is a finding, too: an ``AssertionError`` since 2.9, a ``RuntimeError`` before. The
+# first line of each message is enough to know where to look.
 
 found = {}
 for faulty in FAULTY:
@@ -224,12 +224,12 @@ assert list(found) == [faulty.__name__ for faulty in FAULTY]
 # %%
 # Four things to know when you read such a list:
 #
-# * ``Rows`` was exported with ``Dim.AUTO``, which lets a dimension turn static without a
-#   word: :ref:`l-plot-exporter-shapes-auto-dynamic-static`.
-# * ``Cast`` is refused by the program since 2.8. With 2.6 and 2.7 it returns the dtype of
-#   the example.
-# * ``Memory`` is a right program, and a broken model: the trace left a fake tensor in it,
-#   see :ref:`l-plot-exporter-wrong-leaked`.
+# * ``Rows`` was exported with ``Dim.AUTO``, which lets a dimension turn static without
+#   a word: :ref:`l-plot-exporter-shapes-auto-dynamic-static`.
+# * ``Cast`` is refused by the program since 2.8. With 2.6 and 2.7 it returns the dtype
+#   of the example.
+# * ``Memory`` is a right program, and a broken model: the trace left a fake tensor in
+#   it, see :ref:`l-plot-exporter-wrong-leaked`.
 # * ``Noise`` passes as long as the seed is the one of the export.
 
 assert found["Memory"] == "the model afterwards: a FakeTensor"
@@ -264,9 +264,9 @@ class Sound(torch.nn.Module):
 # The check
 # +++++++++
 #
-# It passes every step, on sizes that were not traced, among them the smallest. The price
-# is in the signature: mask and scale have to be given on each call. The dimension has a
-# name, so that a specialisation would have been an error.
+# It passes every step, on sizes that were not traced, among them the smallest. The
+# price is in the signature: mask and scale have to be given on each call. The dimension
+# has a name, so that a specialisation would have been an error.
 
 batch = torch.export.Dim("batch")
 shapes = {"x": {0: batch}, "mask": None, "scale": None}
@@ -284,7 +284,8 @@ check(model, example, shapes, others)
 print("passed:", ", ".join(others))
 
 # %%
-# What was not asked for is refused: the second dimension stayed as it was in the example.
+# What was not asked for is refused: the second dimension stayed as it was in the
+# example.
 
 exported = export(model, example, shapes).module()
 try:
@@ -302,8 +303,8 @@ assert "size()[1] == 3" in message or "to be equal to 3" in message, message
 #
 # A value that the model reads from outside and that nobody changes between two calls
 # stays unseen: the time of day, an environment variable, a file. Read ``forward`` for
-# these. An input that no node uses can be listed without a call, and so can tensors that
-# became constants of the program.
+# these. An input that no node uses can be listed without a call, and so can tensors
+# that became constants of the program.
 
 
 class Frozen(torch.nn.Module):

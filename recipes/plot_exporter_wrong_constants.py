@@ -84,9 +84,10 @@ def change(number):
 # The symptom
 # +++++++++++
 #
-# Each model is exported in both modes. The program is called before and after ``change``,
-# and so is the model. The input is 0 and has the dtype ``float64``, so that even two times
-# of day differ. An asterisk marks a program that does not move although the model does.
+# Each model is exported in both modes. The program is called before and after
+# ``change``, and so is the model. The input is 0 and has the dtype ``float64``, so that
+# even two times of day differ. An asterisk marks a program that does not move although
+# the model does.
 
 x = torch.zeros(1, dtype=torch.float64)
 
@@ -160,8 +161,8 @@ print(*calls(program))
 assert list(calls(program)) == ["aten.add.Tensor(x, 1.5)"]
 
 # %%
-# A random number of torch comes from an operator. It is in the graph, it is drawn on each
-# call, and ``torch.manual_seed`` before the call repeats it.
+# A random number of torch comes from an operator. It is in the graph, it is drawn on
+# each call, and ``torch.manual_seed`` before the call repeats it.
 
 program = torch.export.export(Add(lambda x: torch.rand(1)), (x,), strict=False)
 print(*calls(program))
@@ -174,8 +175,8 @@ assert "aten.rand.default" in "".join(calls(program))
 
 # %%
 # A tensor that is not an input is kept as a constant. As long as the process lives it
-# shares its memory with the global, and changes in place are seen. A new tensor under the
-# same name is not seen, and neither is anything after saving and loading.
+# shares its memory with the global, and changes in place are seen. A new tensor under
+# the same name is not seen, and neither is anything after saving and loading.
 
 program = torch.export.export(Add(lambda x: OFFSET), (x,), strict=False)
 exported = program.module()
@@ -190,9 +191,10 @@ assert exported(x).item() == 5 and len(program.constants) == 1
 # The fix
 # +++++++
 #
-# What changes from call to call is an input. Make it a tensor: a number as an input would
-# be a constant again, see :ref:`l-plot-exporter-inputs-python-scalars`. Random numbers
-# come from torch. The price is a longer signature, and a caller that has to know it.
+# What changes from call to call is an input. Make it a tensor: a number as an input
+# would be a constant again, see :ref:`l-plot-exporter-inputs-python-scalars`. Random
+# numbers come from torch. The price is a longer signature, and a caller that has to
+# know it.
 
 
 class Sampler(torch.nn.Module):
@@ -263,6 +265,6 @@ assert "size()[1] == 3" in message or "to be equal to 3" in message, message
 # * What changes is an input, as a tensor, or a buffer; random numbers come from torch.
 # * One export in strict mode tells you what a model reads from outside, except globals.
 #
-# Next: :ref:`l-plot-exporter-wrong-state` for what the model remembers between two calls,
-# :ref:`l-plot-exporter-effects-devices` for tensors that it makes, and
+# Next: :ref:`l-plot-exporter-wrong-state` for what the model remembers between two
+# calls, :ref:`l-plot-exporter-effects-devices` for tensors that it makes, and
 # :ref:`l-plot-exporter-wrong-checklist` to find such values without reading the model.

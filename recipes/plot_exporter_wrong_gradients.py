@@ -8,8 +8,8 @@ The results of the exported program are right, and its gradients are not: a cust
 ``backward`` is gone, a part under ``torch.no_grad()`` is trained after all, or nothing
 has a gradient. Nothing is said at the export.
 
-This page compares the gradients of model and program, shows what survives the export and
-what does not survive ``run_decompositions``, and gives a form that survives both.
+This page compares the gradients of model and program, shows what survives the export
+and what does not survive ``run_decompositions``, and gives a form that survives both.
 
 .. meta::
    :description: Compare gradients as well as results; write custom gradients with
@@ -64,8 +64,8 @@ class Centred(Rounded):
 # The symptom
 # +++++++++++
 #
-# The results agree, so every check of results passes. ``gradient`` returns the gradient of
-# the weight for the sum of the outputs.
+# The results agree, so every check of results passes. ``gradient`` returns the gradient
+# of the weight for the sum of the outputs.
 
 
 def gradient(module, x):
@@ -101,9 +101,9 @@ assert "does not require grad" in message, message
 # The cause
 # +++++++++
 #
-# A program holds the forward operators. Gradients are computed from them when the program
-# runs, by the rules of these operators. The rule of ``round`` is zero. A ``backward`` that
-# is written in Python is not an operator, so nothing is left of it.
+# A program holds the forward operators. Gradients are computed from them when the
+# program runs, by the rules of these operators. The rule of ``round`` is zero. A
+# ``backward`` that is written in Python is not an operator, so nothing is left of it.
 
 
 def operators(program):
@@ -138,9 +138,9 @@ assert "aten.detach.default" in operators(program)
 # Decompose, and the gradients are gone again
 # +++++++++++++++++++++++++++++++++++++++++++
 #
-# ``run_decompositions`` keeps what the program returns, and not its gradients: it removes
-# ``detach``, and the block that the exporter makes of ``no_grad``. Many compilers, and
-# :func:`torch.onnx.export`, call it. So train before you decompose.
+# ``run_decompositions`` keeps what the program returns, and not its gradients: it
+# removes ``detach``, and the block that the exporter makes of ``no_grad``. Many
+# compilers, and :func:`torch.onnx.export`, call it. So train before you decompose.
 
 for model in (Straight(), Centred()):
     program = torch.export.export(model, (x,), strict=False)
@@ -183,8 +183,8 @@ print(operators(program))
 # What does not matter
 # ++++++++++++++++++++
 #
-# An export under ``torch.no_grad()`` gives a program that can be trained: the mode around
-# the export is not part of it.
+# An export under ``torch.no_grad()`` gives a program that can be trained: the mode
+# around the export is not part of it.
 
 model = Straight()
 with torch.no_grad():
@@ -241,9 +241,9 @@ assert "size()[1] == 3" in message or "to be equal to 3" in message, message
 # +++++++++++
 #
 # * A program has forward operators; a ``backward`` written in Python is lost.
-# * ``no_grad`` and ``detach`` survive the export and are lost in ``run_decompositions``; the
-#   gradient of a custom operator survives both.
+# * ``no_grad`` and ``detach`` survive the export and are lost in
+#   ``run_decompositions``; the gradient of a custom operator survives both.
 # * If somebody will train the program, compare gradients, in the form that is trained.
 #
-# Next: :ref:`l-plot-exporter-wrong-train-eval`, since a program that is trained needs train
-# mode, and :ref:`l-plot-exporter-wrong-checklist` for everything else.
+# Next: :ref:`l-plot-exporter-wrong-train-eval`, since a program that is trained needs
+# train mode, and :ref:`l-plot-exporter-wrong-checklist` for everything else.

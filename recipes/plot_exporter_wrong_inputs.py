@@ -5,8 +5,8 @@ The program ignores one of its inputs
 =====================================
 
 The result of the exported program does not depend on an input that the model uses. Two
-inputs act as one. A list or a dictionary that the model fills stays as it was. There was
-no error at the export, and there is none when the program runs.
+inputs act as one. A list or a dictionary that the model fills stays as it was. There
+was no error at the export, and there is none when the program runs.
 
 This page shows three ways to get there, one test that finds them all, and what to write
 instead.
@@ -55,8 +55,8 @@ class Fills(torch.nn.Module):
 # The symptom
 # +++++++++++
 #
-# The example of ``Difference`` has the same tensor twice, as in an attention that is tried
-# with ``query = key``. The program returns ``-y`` for any ``x``.
+# The example of ``Difference`` has the same tensor twice, as in an attention that is
+# tried with ``query = key``. The program returns ``-y`` for any ``x``.
 
 torch.manual_seed(0)
 x, y = torch.rand(4, 3), torch.rand(4, 3)
@@ -67,7 +67,8 @@ print("equal to -y: ", torch.allclose(exported(x, y), -y))
 torch.testing.assert_close(exported(x, y), -y)
 
 # %%
-# ``Masked`` was exported with ``None`` and is called with a mask. Every position counts.
+# ``Masked`` was exported with ``None`` and is called with a mask. Every position
+# counts.
 
 exported = torch.export.export(Masked(), (x, None), strict=False).module()
 mask = torch.tensor([1.0, 1.0, 0.0])
@@ -109,9 +110,9 @@ assert users["x"] == 0 and users["y"] == 2
 # %%
 # * Each tensor is replaced by a fake one, and the exporter `remembers which
 #   <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_subclasses/fake_tensor.py#L477>`_:
-#   the same tensor gives the same fake tensor, and a tensor has one name in the graph. A
-#   copy is another tensor, and so is a view. Change this one thing, and the program is
-#   right.
+#   the same tensor gives the same fake tensor, and a tensor has one name in the graph.
+#   A copy is another tensor, and so is a view. Change this one thing, and the program
+#   is right.
 
 for other in (x.clone(), x[:]):
     exported = torch.export.export(Difference(), (x, other), strict=False).module()
@@ -120,8 +121,8 @@ for other in (x.clone(), x[:]):
 # %%
 # * ``None`` is a constant, as any input that is not a tensor. A number or a flag with
 #   another value is refused when the program runs, ``None`` is not.
-# * The items of lists and dictionaries are inputs, the containers are not. The model got
-#   its own dictionary during the trace, and the program gets none.
+# * The items of lists and dictionaries are inputs, the containers are not. The model
+#   got its own dictionary during the trace, and the program gets none.
 #
 # The test that finds all of it
 # +++++++++++++++++++++++++++++
@@ -172,8 +173,8 @@ assert found == [["[0]"], ["[1]"], ["[0]", "[1]['last']"]]
 # +++++++++
 #
 # * A tensor of its own for each input of the example: ``clone()`` costs nothing later.
-# * A mask that is always there; all ones where there is none. The price is a product. Or
-#   two programs, see :ref:`l-plot-exporter-inputs-optional`.
+# * A mask that is always there; all ones where there is none. The price is a product.
+#   Or two programs, see :ref:`l-plot-exporter-inputs-optional`.
 # * What the model fills in is a result. The caller puts it where it belongs.
 
 
@@ -222,6 +223,7 @@ assert "size()[0]" in message or "shape[0]" in message, message
 # * Containers are taken apart: what a model puts into them is lost.
 # * A placeholder without users, or an input that only the model reacts to, is a fault.
 #
-# Next: :ref:`l-plot-exporter-inputs-optional`, :ref:`l-plot-exporter-inputs-python-scalars`
-# for numbers and flags, :ref:`l-plot-exporter-nn_modules_inputs` for an input that is a
-# module, and :ref:`l-plot-exporter-wrong-checklist`.
+# Next: :ref:`l-plot-exporter-inputs-optional`,
+# :ref:`l-plot-exporter-inputs-python-scalars` for numbers and flags,
+# :ref:`l-plot-exporter-nn_modules_inputs` for an input that is a module, and
+# :ref:`l-plot-exporter-wrong-checklist`.

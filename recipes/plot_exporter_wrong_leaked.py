@@ -59,8 +59,8 @@ class Positions(torch.nn.Module):
 # The symptom
 # +++++++++++
 #
-# The program is right. The model itself returns a fake tensor from now on: it has a shape
-# and no values, and whatever is computed from it is fake as well.
+# The program is right. The model itself returns a fake tensor from now on: it has a
+# shape and no values, and whatever is computed from it is fake as well.
 
 x = torch.arange(12.0).reshape(4, 3)
 model = Positions()
@@ -107,15 +107,15 @@ assert (again is None) == (RELEASE >= (2, 10))
 # The cause
 # +++++++++
 #
-# In non-strict mode Python runs the model on fake tensors, and what Python keeps is kept.
-# Here it is the table, in an object that belongs to nobody.
+# In non-strict mode Python runs the model on fake tensors, and what Python keeps is
+# kept. Here it is the table, in an object that belongs to nobody.
 
 print(type(model.tables.cosine).__name__)
 assert isinstance(model.tables.cosine, FakeTensor)
 
 # %%
-# So it is the first call that counts. If that call is not the trace, the table is a real
-# tensor. The export reads it, and it becomes a constant of the program.
+# So it is the first call that counts. If that call is not the trace, the table is a
+# real tensor. The export reads it, and it becomes a constant of the program.
 
 model = Positions()
 model(x)
@@ -125,9 +125,9 @@ print(type(model.tables.cosine).__name__, list(program.constants))
 assert type(model.tables.cosine) is torch.Tensor and len(program.constants) == 1
 
 # %%
-# An attribute of the module itself is put back after the trace, with a warning since 2.10
-# and an error before: see :ref:`l-plot-exporter-wrong-state`. This care ends where the
-# module ends. Other objects, globals, closures and caches are not looked at.
+# An attribute of the module itself is put back after the trace, with a warning since
+# 2.10 and an error before: see :ref:`l-plot-exporter-wrong-state`. This care ends where
+# the module ends. Other objects, globals, closures and caches are not looked at.
 #
 # The next model has its table from a function with a cache. The function belongs to no
 # model, so this cache is shared by all of them.

@@ -128,12 +128,14 @@ for strict in (False, True):
                 table[key] = "refused"
                 messages[key] = str(error).strip().splitlines()[0]
         warned = ", warns" if caught else ""
-        messages.update({key: str(entry.message) for entry in caught})
+        if caught:
+            messages[key] = str(caught[-1].message)
         print(f"strict={strict!s:5} {kind.__name__:17} {table[key]}{warned}")
 
 # %%
-# Two lines are the same in both modes and under every release: a number of Python is lost
-# without a warning in non-strict mode, and a tensor that is changed in place is kept.
+# Two lines are the same in both modes and under every release: a number of Python is
+# lost without a warning in non-strict mode, and a tensor that is changed in place is
+# kept.
 
 for strict in (False, True):
     assert table["Number", strict] == "lost"
@@ -154,10 +156,10 @@ for key in [("Attribute", False), ("Buffer", True)]:
 # The cause
 # +++++++++
 #
-# An assignment is done by Python, an operator is done by torch. The graph of ``Attribute``
-# has one addition that reads a constant, and nothing that writes it. (Some releases warn
-# that the node of such a constant ``does not reference an nn.Module, nn.Parameter, or
-# buffer``. As a buffer it would.) The graph of
+# An assignment is done by Python, an operator is done by torch. The graph of
+# ``Attribute`` has one addition that reads a constant, and nothing that writes it.
+# (Some releases warn that the node of such a constant ``does not reference an
+# nn.Module, nn.Parameter, or buffer``. As a buffer it would.) The graph of
 # ``BufferInPlace`` has the operator that writes. After ``run_decompositions`` it is an
 # output, and the signature says to which buffer it goes.
 
@@ -185,9 +187,9 @@ assert list(kept.run_decompositions().graph_signature.buffers_to_mutate.values()
 # Where the state lives
 # +++++++++++++++++++++
 #
-# It is in the buffer of the model, which the program and everything made by ``module()``
-# share. So two callers of one program see each other, and a test that calls the program
-# changes the model. Saving takes the value of the moment along.
+# It is in the buffer of the model, which the program and everything made by
+# ``module()`` share. So two callers of one program see each other, and a test that
+# calls the program changes the model. Saving takes the value of the moment along.
 
 model = BufferInPlace()
 program = torch.export.export(model, (x,), strict=False)
@@ -216,8 +218,8 @@ assert torch.equal(two.total, x)
 # ++++++++++++++++++++++++++++++++++++++++
 #
 # This is a cache of keys and values with a fixed length. New entries are written at the
-# positions that are given, and a query sees all positions up to its own. The price is the
-# fixed length: memory for it, and attention over all of it.
+# positions that are given, and a query sees all positions up to its own. The price is
+# the fixed length: memory for it, and attention over all of it.
 
 
 class CachedAttention(torch.nn.Module):
@@ -261,8 +263,8 @@ for count in (3, 1, 1, 7, 2):
     print(f"{count} new, {start} in the cache: same result")
 
 # %%
-# More than the cache can hold is refused: by the program if too many come at once, by the
-# operator if a position is too large.
+# More than the cache can hold is refused: by the program if too many come at once, by
+# the operator if a position is too large.
 
 for inputs in (make_inputs(0, 17), make_inputs(start, 3)):
     try:
@@ -278,11 +280,11 @@ for inputs in (make_inputs(0, 17), make_inputs(start, 3)):
 # Fix 2: the state is an input and an output
 # ++++++++++++++++++++++++++++++++++++++++++
 #
-# The program has no state. The caller keeps it, so two callers cannot disturb each other,
-# and the length can grow. The price: the caller carries the state, and each step copies
-# it. Runtimes that know no buffers, such as those for ONNX, need this form. The example
-# has to be two tensors: with the same one twice, the program would use the first for
-# both, see :ref:`l-plot-exporter-wrong-inputs`.
+# The program has no state. The caller keeps it, so two callers cannot disturb each
+# other, and the length can grow. The price: the caller carries the state, and each step
+# copies it. Runtimes that know no buffers, such as those for ONNX, need this form. The
+# example has to be two tensors: with the same one twice, the program would use the
+# first for both, see :ref:`l-plot-exporter-wrong-inputs`.
 
 
 class Functional(torch.nn.Module):
@@ -304,8 +306,8 @@ print("total:", total.tolist())
 # To remember
 # +++++++++++
 #
-# * Python keeps nothing for a program. A buffer that is changed in place is kept, on all
-#   releases and in both modes.
+# * Python keeps nothing for a program. A buffer that is changed in place is kept, on
+#   all releases and in both modes.
 # * Do not overlook the warning ``was assigned during export``: it means *lost*.
 # * Model, program and modules share one state.
 #

@@ -23,8 +23,8 @@ the export, and what can be done with a program that was exported in the wrong m
 # The model
 # +++++++++
 #
-# Batch norm and dropout are the two layers that know a mode. The third place is a line of
-# one's own that asks ``self.training``.
+# Batch norm and dropout are the two layers that know a mode. The third place is a line
+# of one's own that asks ``self.training``.
 
 # sphinx_gallery_tags = ["wrong results", "wrong without an error", "run fails"]
 # sphinx_gallery_wording = "exported model output changes on every call"
@@ -53,8 +53,8 @@ class Classifier(torch.nn.Module):
 # The symptom
 # +++++++++++
 #
-# A module is in train mode from its birth. Nothing in the export says so. The same input
-# gives two results, and none of them is a probability.
+# A module is in train mode from its birth. Nothing in the export says so. The same
+# input gives two results, and none of them is a probability.
 
 torch.manual_seed(0)
 dynamic = ({0: torch.export.Dim("batch")},)
@@ -68,8 +68,8 @@ print("sums of the rows:", [round(value, 2) for value in first.sum(dim=1).tolist
 assert not torch.equal(first, second)
 
 # %%
-# It is too late for ``eval()`` now. A module that has the program as a part of it cannot
-# be switched either.
+# It is too late for ``eval()`` now. A module that has the program as a part of it
+# cannot be switched either.
 
 for module in (exported, torch.nn.Sequential(exported)):
     try:
@@ -91,8 +91,8 @@ assert not torch.equal(exported(x), exported(x))
 # The cause
 # +++++++++
 #
-# The mode is a Python attribute. Layers read it when they run, and hand it to an operator
-# as an argument. In the graph it is ``True`` and stays so. The branch on
+# The mode is a Python attribute. Layers read it when they run, and hand it to an
+# operator as an argument. In the graph it is ``True`` and stays so. The branch on
 # ``self.training`` was taken once: there is no ``softmax``.
 
 
@@ -125,8 +125,8 @@ assert list(modes(program)) == [
 # The fix, and its check
 # ++++++++++++++++++++++
 #
-# Put ``eval()`` in front of the export. It works on all releases and in both modes of the
-# exporter. The result is the same on each call, and that of the model.
+# Put ``eval()`` in front of the export. It works on all releases and in both modes of
+# the exporter. The result is the same on each call, and that of the model.
 
 exported = program.module()
 for size in (1, 2, 9, 100):
@@ -152,8 +152,9 @@ assert "size()[1] == 3" in message or "to be equal to 3" in message, message
 # +++++++++++++++++++++
 #
 # Export two programs, one in each mode. They share the parameters of the model, so a
-# training step on one is seen by the other. The price is a second export. The statistics
-# are shared as well: all four calls of the first program above have moved them.
+# training step on one is seen by the other. The price is a second export. The
+# statistics are shared as well: all four calls of the first program above have moved
+# them.
 
 moved = model.norm.num_batches_tracked.item()
 print("batches seen so far:", moved)
@@ -171,8 +172,8 @@ assert model.norm.num_batches_tracked.item() == moved + 1
 
 # %%
 # One difference remains. In train mode the layer of batch norm refuses a batch of one
-# row, because its variance is zero. This check is written in Python, so the program does
-# not have it. It returns the bias, whatever the input is.
+# row, because its variance is zero. This check is written in Python, so the program
+# does not have it. It returns the bias, whatever the input is.
 
 batches = torch.export.export(
     Classifier().train(), (x,), dynamic_shapes=dynamic, strict=False
@@ -194,9 +195,9 @@ torch.testing.assert_close(batches(row), batches(100 * row), atol=0.1, rtol=0)
 # The wrong mode, and the model is gone
 # +++++++++++++++++++++++++++++++++++++
 #
-# As long as the program has not been decomposed, ``dropout`` and ``batch_norm`` are single
-# nodes, and their argument can be changed. Branches on ``self.training`` cannot be brought
-# back, and the counter of batches goes on. ``torch.ao.quantization`` had
+# As long as the program has not been decomposed, ``dropout`` and ``batch_norm`` are
+# single nodes, and their argument can be changed. Branches on ``self.training`` cannot
+# be brought back, and the counter of batches goes on. ``torch.ao.quantization`` had
 # ``move_exported_model_to_eval`` up to 2.10 for this. It is now in `torchao
 # <https://github.com/pytorch/ao/blob/main/torchao/quantization/pt2e/export_utils.py>`_.
 
@@ -230,8 +231,8 @@ print(*modes(program))
 # +++++++++++++++++++++++++++++++++
 #
 # ``torch.nn.functional.dropout`` has ``training=True`` as its default. Without the
-# argument it drops in eval mode as well, in the model and in the program. The two agree,
-# so no comparison with the same seed finds it.
+# argument it drops in eval mode as well, in the model and in the program. The two
+# agree, so no comparison with the same seed finds it.
 
 
 class Functional(torch.nn.Module):
@@ -254,6 +255,6 @@ assert not torch.equal(model(x), model(x))
 #   program twice.
 # * A program in train mode lacks the checks that layers make in Python.
 #
-# Next: :ref:`l-plot-exporter-wrong-checklist` compares with the model in eval mode as one
-# of its steps. What becomes of the statistics, which are buffers:
+# Next: :ref:`l-plot-exporter-wrong-checklist` compares with the model in eval mode as
+# one of its steps. What becomes of the statistics, which are buffers:
 # :ref:`l-plot-exporter-effects-mutation`.
