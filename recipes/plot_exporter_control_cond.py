@@ -29,9 +29,9 @@ of it. An ``if`` on a size or on a Python flag is something else, and comes last
 # its answer is returned and the rest of the network is skipped.
 
 # sphinx_gallery_tags = ["control flow", "export fails"]
-# sphinx_gallery_wording = "torch._dynamo.exc.Unsupported: generic_jump TensorVariable()"
-# sphinx_gallery_wording = "Please use torch.cond to explicitly capture the control flow"
-# sphinx_gallery_wording = "if tensor: the exported program always takes the same branch"
+# sphinx_gallery_wording = "Unsupported: generic_jump TensorVariable()"
+# sphinx_gallery_wording = "Please use torch.cond to explicitly capture the control"
+# sphinx_gallery_wording = "torch.cond exported only one of the branches"
 
 import warnings
 

@@ -32,7 +32,9 @@ and a short function that tells, right after the export, what is really dynamic.
 # sphinx_gallery_wording = "range_constraints is empty although dynamic_shapes was given"
 # sphinx_gallery_wording = "exported model only accepts the sequence length of the example"
 
+import itertools
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -282,23 +284,24 @@ class OneLine(torch.nn.Module):
 # %%
 # ``static`` means that the list of the new function is empty. A dimension that is in the
 # list is tried with nine rows, against eager: ``refused`` means that the program raises,
-# ``wrong`` that it returns something else than the model.
+# ``wrong`` that it returns something else than the model. (Python deprecates what ``int``
+# does with a symbol up to 2.7, hence the filter.)
 
 found = {name: [] for name in LINES}
-for name, line in LINES.items():
-    for strict in (False, True):
-        variant, new = OneLine(line), torch.ones(9, 4)
-        program = torch.export.export(
-            variant, (torch.ones(6, 4),), dynamic_shapes=({0: Dim.AUTO},), strict=strict
-        )
+length = {"dynamic_shapes": ({0: Dim.AUTO},)}
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    for name, strict in itertools.product(LINES, (False, True)):
+        variant, new = OneLine(LINES[name]), torch.ones(9, 4)
+        p = torch.export.export(variant, (torch.ones(6, 4),), **length, strict=strict)
         try:
-            result = program.module()(new)
+            result = p.module()(new)
         except (AssertionError, RuntimeError):
             verdict = "refused"
         else:
             same = torch.allclose(result, variant(new))
             verdict = "dynamic" if same else "wrong"
-        found[name].append(verdict if dynamic_dimensions(program) else "static")
+        found[name].append(verdict if dynamic_dimensions(p) else "static")
 print(f"{'':20}{'strict=False':14}strict=True")
 for name, verdicts in found.items():
     print(f"{name:20}{verdicts[0]:14}{verdicts[1]}")
@@ -312,7 +315,7 @@ for name, verdicts in found.items():
 UNCHECKED = "refused" if RELEASE >= (2, 9) else "wrong"
 for name in ("len(x)", "int(n)", "float(n)", "math.sqrt(n)"):
     assert found[name] == ["static", "dynamic"], name
-for name in ("math.log(n)", "range(n)", "for row in x", "WEIGHTS[n]", "np.prod(x.shape)"):
+for name in ("math.log(n)", "range(n)", "x.unbind()", "WEIGHTS[n]", "np.prod(x.shape)"):
     assert found[name] == ["static", "static"], name
 for name in ("n // 2", "n ** 0.5", "torch.arange(n)"):
     assert found[name] == ["dynamic", "dynamic"], name
@@ -349,7 +352,7 @@ for strict in (False, True):
     else:
         message = "This release exports the model."
     print(message)
-    assert "Constraints violated (L['tokens'].size()[1])" in message, message
+    assert "Constraints violated (L['" in message and ".size()[1])" in message, message
 
 # %%
 # The message of newer releases ends with the advice to use ``Dim.STATIC`` or ``Dim.AUTO``

@@ -6,8 +6,8 @@ Find the dynamic dimensions from two examples
 
 The model has many inputs, some of them nested, and nobody knows by heart which of their
 dimensions vary. Written by hand, ``dynamic_shapes`` misses one, and the program refuses
-the next batch with ``Guard failed: tokens.size()[0] == 2`` or ``Expected input at ... to
-be equal to 2, but got 3``.
+the next batch with ``Guard failed: tokens.size()[0] == 2`` or ``Expected input at ...
+to be equal to 2, but got 3``.
 
 This page compares two calls of the model and writes ``dynamic_shapes`` from what
 differs, in a function of a dozen lines. It shows what
@@ -15,8 +15,8 @@ differs, in a function of a dozen lines. It shows what
 two examples mislead.
 
 .. meta::
-   :description: Compare the shapes of two calls, mark what differs with Dim.DYNAMIC, and
-      run the program on both calls before you trust it.
+   :description: Compare the shapes of two calls, mark what differs with Dim.DYNAMIC,
+      and run the program on both calls before you trust it.
    :keywords: infer dynamic_shapes, AdditionalInputs, two example inputs, automatic
       dynamic shapes, nested inputs, kwargs, which dimensions are dynamic, Node arity
       mismatch, differing values
@@ -140,9 +140,9 @@ for sizes in ((3, 4, 9), (2, 5, 7), (4, 1, 2), (1, 30, 12)):
 
 # %%
 # A registered class has to be described by the list that it flattens to, which this
-# function does not do. :class:`~torch.export.dynamic_shapes.ShapesCollection` does: give
-# it the tensors of the first call, with the sizes of all. It needs these same tensors at
-# the export (see :ref:`l-plot-exporter-inputs-nested`).
+# function does not do. :class:`~torch.export.dynamic_shapes.ShapesCollection` does:
+# give it the tensors of the first call, with the sizes of all. It needs these same
+# tensors at the export (see :ref:`l-plot-exporter-inputs-nested`).
 
 
 def infer_collection(*calls):
@@ -182,8 +182,8 @@ if RELEASE >= (2, 8):
 assert (program is None) == (RELEASE < (2, 8))
 
 # %%
-# All calls must have the same structure, and every value that is neither a tensor nor an
-# integer must be the same. The messages do not say which input they are about.
+# All calls must have the same structure, and every value that is neither a tensor nor
+# an integer must be the same. The messages do not say which input they are about.
 
 plain = other_kwargs["mask"]
 different = {
@@ -208,8 +208,8 @@ else:
     print("AdditionalInputs is there since 2.8.")
 
 # %%
-# ``infer`` raises the same ``mismatch`` for containers. A tensor in one call and None in
-# the other cannot be one program, however it is specified: see
+# ``infer`` raises the same ``mismatch`` for containers. A tensor in one call and None
+# in the other cannot be one program, however it is specified: see
 # :ref:`l-plot-exporter-inputs-optional`.
 #
 # Trap: sizes that are equal by accident
@@ -247,8 +247,8 @@ assert several == shapes
 #
 # The first call is the one that is traced, and its sizes of 0 and 1 become constants
 # (:ref:`l-plot-exporter-shapes-zero-one`). With ``Dim.DYNAMIC`` that is an error since
-# 2.8. Before, and with ``Dim.AUTO``, the dimension is static and nobody says so. Put the
-# call with the larger sizes first: in the others, a size of one does no harm.
+# 2.8. Before, and with ``Dim.AUTO``, the dimension is static and nobody says so. Put
+# the call with the larger sizes first: in the others, a size of one does no harm.
 
 single, larger = call(1, 5, 7), (args, kwargs)
 one_first = infer(model, single, larger)
@@ -308,10 +308,11 @@ assert messages["names"] != "runs" and messages["DYNAMIC"] == "runs"
 # Trap: the second call is refused
 # ++++++++++++++++++++++++++++++++
 #
-# The calls show which sizes differ, not that one program can take both. This model reads
-# the last four positions, and the second call has no more than four. The verification
-# of ``AdditionalInputs`` compares sizes with ranges. It does not evaluate the guards,
-# which the program does since 2.9: the export passes, and the call is refused.
+# The calls show which sizes differ, not that one program can take both. This model
+# reads the last four positions, and the second call has no more than four. The
+# verification of ``AdditionalInputs`` compares sizes with ranges. It does not evaluate
+# the guards, which the program does since 2.9: the export passes, and the call is
+# refused.
 
 
 class Tail(torch.nn.Module):

@@ -133,11 +133,11 @@ print(bounds)
 assert bounds.upper < 6
 
 # %%
-# The guard that remains, ``3 * n != 12``, is false for four frames and for nothing else.
-# For these the slice is the whole tensor, and the trace took it for a part. Tests for a
-# special size are all over torch, most often for 0 and 1 (see
-# :ref:`l-plot-exporter-shapes-zero-one`). Such a guard ends in ``!=``: take the size that
-# it excludes out of the range.
+# The guard that remains, ``3 * n != 12``, is false for four frames and for nothing
+# else. For these the slice is the whole tensor, and the trace took it for a part. Tests
+# for a special size are all over torch, most often for 0 and 1 (see
+# :ref:`l-plot-exporter-shapes-zero-one`). Such a guard ends in ``!=``: take the size
+# that it excludes out of the range.
 #
 # The fix
 # +++++++
@@ -195,7 +195,8 @@ assert (RELEASE >= (2, 8)) == ("conflicting with the inferred" in message), mess
 # +++++++++++++++++++++
 #
 # Strict mode accepts the suggested range, four included. Up to 2.8 the program runs
-# with four frames. Since 2.9 it verifies the guard, and refuses a size of its own range.
+# with four frames. Since 2.9 it verifies the guard, and refuses a size of its own
+# range.
 
 vlen = Dim("vlen", min=4, max=16)
 strict = torch.export.export(
@@ -249,8 +250,8 @@ for low in (None, 1, 2, 3):
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L6566>`_
 # (up to 2.8: `every minimum up to 2
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_export/utils.py#L415>`_). For
-# the same reason ``VR[2, 16]`` does not mean that a batch of one is refused. If an empty
-# input must not pass, test for it before you call the program.
+# the same reason ``VR[2, 16]`` does not mean that a batch of one is refused. If an
+# empty input must not pass, test for it before you call the program.
 
 assert table[None] == table[1] == table[2] == ["runs"] * 5 + ["refused"]
 assert table[3] == ["refused"] * 3 + ["runs"] * 2 + ["refused"]
@@ -260,8 +261,8 @@ assert table[3] == ["refused"] * 3 + ["runs"] * 2 + ["refused"]
 # ++++++++++++++++++++++++++++++++++++++
 #
 # When positions are looked up, no size is compared with the size of the table. No bound
-# is found, none is suggested, and the program fails in the operator, as eager does. On a
-# GPU this can be an assertion of the device instead of an exception. Give the maximum
+# is found, none is suggested, and the program fails in the operator, as eager does. On
+# a GPU this can be an assertion of the device instead of an exception. Give the maximum
 # yourself: then the program refuses in its first line.
 
 
@@ -338,9 +339,9 @@ assert [takes(program.module(), size) for size in (6, 7)] == ["runs", "refused"]
 # +++++++++++++++++++++++++++++++++
 #
 # A difference over two frames needs three of them. Since 2.8 the export fails with
-# nothing but a comparison with a fraction, at which the `code that writes the suggestion
+# nothing but a comparison with a fraction. The `code that writes the suggestion
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L3689>`_
-# stops: it knows integers only. The fraction is the solution of
+# stops at it: it knows integers only. The fraction is the solution of
 # ``2 * 3 * (n - 2) >= 2``: the result is taken to have more than one element. Give a
 # minimum and the message is the usual one. Round the fraction up, which is 3 here: what
 # is left is a guard with ``!=``, so the minimum is 4.

@@ -13,8 +13,8 @@ cannot be written, and, in a table that is computed here, which suggestions to f
 and which ones hide an accident of the example.
 
 .. meta::
-   :description: Use one Dim for equal dimensions and derive the others from it; follow a
-      suggested fix only if the model itself needs the relation.
+   :description: Use one Dim for equal dimensions and derive the others from it; follow
+      a suggested fix only if the model itself needs the relation.
    :keywords: Constraints violated, must always be equal, must always be related to,
       Suggested fixes, derived Dim, dim + 1, multiple of, divisible by,
       refine_dynamic_shapes_from_suggested_fixes, sum of two dimensions
@@ -133,8 +133,8 @@ assert sorted(map(str, program.range_constraints.values())) == [
 
 # %%
 # Derive the larger from the smaller. The other way round needs both bounds: without a
-# minimum the smallest size would be -1, and without a maximum the exporter fails over its
-# own message, with a ``KeyError``.
+# minimum the smallest size would be -1, and without a maximum the exporter fails over
+# its own message, with a ``KeyError``.
 
 for low, high in ((None, None), (3, None), (3, 65)):
     length = Dim("length", min=low, max=high)
@@ -178,8 +178,8 @@ assert messages[0].endswith("rows = 4*_rows"), messages[0]
 
 # %%
 # With a layer after it, the same reshape gives no suggestion since 2.8: the message is
-# a comparison with a fraction (see :ref:`l-plot-exporter-shapes-ranges`). The fix is the
-# same.
+# a comparison with a fraction (see :ref:`l-plot-exporter-shapes-ranges`). The fix is
+# the same.
 
 print(messages[1].splitlines()[-1])
 assert ("8/3 <= rows" in messages[1]) == (RELEASE >= (2, 8)), messages[1]
@@ -198,10 +198,11 @@ for number in (2, 3, 256):
 print(program.range_constraints)
 
 # %%
-# The example has to obey the relation too. The first three messages are about an example
-# with sizes that the specification excludes. The last one (an ``AttributeError`` up to
-# 2.8) is about an example in which ``a`` is 1: four rows are one group, and 1 is a size
-# that cannot be dynamic (:ref:`l-plot-exporter-shapes-zero-one`).
+# The example has to obey the relation too. The first three messages are about an
+# example with sizes that the specification excludes. The last one (an
+# ``AttributeError`` up to 2.8) is about an example in which ``a`` is 1: four rows are
+# one group, and 1 is a size that cannot be dynamic
+# (:ref:`l-plot-exporter-shapes-zero-one`).
 
 
 class Sums(torch.nn.Module):
@@ -228,7 +229,7 @@ for shapes in wrong:
 #
 # A derived ``Dim`` is one name times a positive number plus a number (see the `class in
 # the source
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/dynamic_shapes.py#L262>`_).
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/dynamic_shapes.py#L283>`_).
 # Two names, a decreasing relation and a division are refused at once.
 
 b = Dim("b")
@@ -249,11 +250,11 @@ for text, attempt in attempts.items():
     assert message.startswith(("Attempted to", "unsupported operand")), message
 
 # %%
-# A *sum* of two dimensions needs a third name, and no expression: cached and new tokens,
-# and a mask over all of them. The exporter finds that the third is the sum of the
-# others and accepts it. A mask of another length is refused, by the operator up to 2.7
-# and by a check of the program later. (Ranges of three such names have to fit together
-# too: leave them out.)
+# A *sum* of two dimensions needs a third name, and no expression: cached and new
+# tokens, and a mask over all of them. The exporter finds that the third is the sum of
+# the others and accepts it. A mask of another length is refused, by the operator up to
+# 2.7 and by a check of the program later. (Ranges of three such names have to fit
+# together too: leave them out.)
 
 
 class WithCache(torch.nn.Module):
@@ -314,9 +315,9 @@ program.module()(torch.randn(2, 4, 3), torch.randn(2, 8, 3), torch.ones(2, 12))
 # +++++++++++++++++++++++++++++++++++
 #
 # :func:`~torch.export.dynamic_shapes.refine_dynamic_shapes_from_suggested_fixes` puts
-# the suggestions into ``dynamic_shapes``. It is there on all releases of this page. Pass
-# ``error.msg``: since 2.8, the text of the exception goes on after the suggestions, which
-# the function cannot read.
+# the suggestions into ``dynamic_shapes``. It is there on all releases of this page.
+# Pass ``error.msg``: since 2.8, the text of the exception goes on after the
+# suggestions, which the function cannot read.
 
 refine = torch.export.dynamic_shapes.refine_dynamic_shapes_from_suggested_fixes
 try:
@@ -419,8 +420,8 @@ for name, (function, n, m) in CASES.items():
 
 # %%
 # The first four programs do all that the model does: follow the suggestion, a constant
-# too if a weight asks for it. The others do less, because their suggestion describes the
-# example.
+# too if a weight asks for it. The others do less, because their suggestion describes
+# the example.
 
 for name, (model_count, program_count) in table.items():
     needed = name in list(CASES)[:4]
