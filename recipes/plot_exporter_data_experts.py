@@ -4,10 +4,10 @@
 A mixture of experts: tokens in different layers
 ================================================
 
-The loop over the experts fails with ``Could not guard on data-dependent expression Eq(u0,
-0)``, where it skips an expert without tokens, or with ``Could not extract specialized
-integer``, where it goes over the experts that were chosen. Or the program refuses a single
-token: ``Runtime assertion failed for expression u0 >= 1``.
+The loop over the experts fails with ``Could not guard on data-dependent expression
+Eq(u0, 0)``, where it skips an expert without tokens, or with ``Could not extract
+specialized integer``, where it goes over the experts that were chosen. Or the program
+refuses a single token: ``Runtime assertion failed for expression u0 >= 1``.
 
 This page exports such a layer in three ways, and compares their operations and memory.
 
@@ -22,10 +22,10 @@ This page exports such a layer in three ways, and compares their operations and 
 # The model
 # +++++++++
 #
-# Each token goes to the two experts which the router prefers, out of eight. For each expert,
-# ``torch.where`` finds its tokens and ``index_add_`` puts the results back. An expert without
-# tokens is skipped. The second class loops over the experts that were chosen, as some
-# models of language do.
+# Each token goes to the two experts which the router prefers, out of eight. For each
+# expert, ``torch.where`` finds its tokens and ``index_add_`` puts the results back. An
+# expert without tokens is skipped. The second class loops over the experts that were
+# chosen, as some models of language do.
 
 # sphinx_gallery_tags = ["data-dependent values", "export fails", "run fails"]
 # sphinx_gallery_wording = "GuardOnDataDependentSymNode in a mixture of experts, expert_hit nonzero"
@@ -118,22 +118,25 @@ for kind in (Mixture, OnlyHit):
 # The cause
 # +++++++++
 #
-# ``u0`` is the number of tokens of an expert. The first class asks whether it is 0. The second
-# has as many rounds as there are experts that were chosen. Both are ways to save
-# work in Python, and a trace has no tokens to count. The question is also superfluous: an
-# expert on no rows gives no rows, and ``index_add_`` adds nothing.
+# In the first class, ``u0`` is the number of tokens of an expert, and the ``if`` asks
+# whether it is 0. In the second, it is the number of experts that were chosen, and the
+# loop needs it. Both save work in Python, and a trace has no tokens to count. The
+# question is also superfluous: an expert on no rows gives no rows, and ``index_add_``
+# adds nothing.
 
 nothing = torch.zeros(0, dtype=torch.int64)
 part = model.expert(0, x[nothing])
-print(tuple(part.shape))
+assert part.shape == (0, WIDTH)
 torch.testing.assert_close(x.clone().index_add_(0, nothing, part), x)
 
 # %%
 # Fix 1: loop over all experts, and ask nothing
 # +++++++++++++++++++++++++++++++++++++++++++++
 #
-# Remove the ``if``, here by an answer that is always no. Nothing else stands in the way, on
-# all releases of this page. It is what was proposed for `Mixtral <https://github.com/huggingface/transformers/issues/38518>`_.
+# Remove the ``if``, here by an answer that is always no. Nothing else stands in the
+# way, on all releases of this page. The second class becomes the same if it loops over
+# ``range(EXPERTS)``, which is what was proposed for `Mixtral
+# <https://github.com/huggingface/transformers/issues/38518>`_.
 
 
 class NoQuestion(Mixture):
@@ -154,8 +157,8 @@ print("numbers of tokens:", sizes)
 assert len(sizes) == EXPERTS
 
 # %%
-# The price: each expert has a size that only the data knows, which runtimes with a fixed
-# memory plan refuse, and all experts start, even for one token.
+# The price: each expert has a size that only the data knows, so a runtime cannot plan
+# its memory, and the operators of all experts run, even for one token.
 #
 # A ``torch._check`` that no expert is empty also silences the exporter. Do not: the
 # check is part of the program, and one token cannot go to all experts.
@@ -181,9 +184,9 @@ assert ">= 1" in message
 # Fix 2: all experts on all tokens
 # ++++++++++++++++++++++++++++++++
 #
-# The weight of an expert that was not chosen is zero. All sizes follow from the number of
-# tokens. ``torch.where`` instead of a product: zero times an expert that overflows would be
-# ``nan``. The price is the work of all experts for each token.
+# The weight of an expert that was not chosen is zero. All sizes follow from the number
+# of tokens. ``torch.where`` instead of a product: zero times an expert that overflows
+# would be ``nan``. The price is the work of all experts for each token.
 
 
 class AllExperts(Mixture):
@@ -204,9 +207,10 @@ assert (0 * torch.tensor(float("inf"))).isnan()
 # Fix 3: each token takes its weights along
 # +++++++++++++++++++++++++++++++++++++++++
 #
-# ``self.up[chosen]`` has the weights of two experts for each token, and a product of batches
-# uses them. No work is wasted, and there is no loop. The price is the memory: a copy of the
-# weights of two experts for each token. Good for one token at a time, bad for a long prompt.
+# ``self.up[chosen]`` has the weights of two experts for each token, and a product of
+# batches uses them. No work is wasted, and there is no loop. The price is the memory: a
+# copy of the weights of two experts for each token. Good for one token at a time, bad
+# for a long prompt.
 
 
 class GatheredWeights(Mixture):
@@ -226,7 +230,7 @@ for kind in (AllExperts, GatheredWeights):
 # What they cost
 # ++++++++++++++
 #
-# :class:`torch.utils.flop_counter.FlopCounterMode` counts the operations of the products.
+# ``torch.utils.flop_counter.FlopCounterMode`` counts the operations of the products.
 # The largest tensor that is made is measured with a mode of our own.
 
 
@@ -252,10 +256,10 @@ for count in (1, 256):
 
 # %%
 # The first number is operations, the second is the size of the largest tensor. For the
-# first and the third fix, the operations are those of the model. To run all experts costs
-# ``EXPERTS / CHOSEN`` times as much, without the router. The gathered weights are
-# ``CHOSEN * WIDTH`` times as large as what one expert makes for all tokens, and WIDTH is
-# thousands in a real model.
+# first and the third fix, the operations are those of the model. To run all experts
+# costs ``EXPERTS / CHOSEN`` times as much, without the router. The gathered weights are
+# ``CHOSEN * WIDTH`` times as large as what one expert makes for all tokens, and WIDTH
+# is thousands in a real model.
 
 routing = 2 * 256 * WIDTH * EXPERTS
 useful = costs["Mixture", 256][0] - routing
@@ -300,6 +304,6 @@ for program in programs.values():
 # * ``torch._check`` that an expert has tokens is a promise which short inputs break.
 # * Fixed sizes cost operations (all experts) or memory (gathered weights).
 #
-# Next: :ref:`l-plot-exporter-data-lengths` if tokens are sorted and split by ``tolist``,
-# :ref:`l-plot-exporter-data-mask` for ``nonzero``, :ref:`l-plot-exporter-control-cond` to
-# skip an expert when the program runs.
+# Next: :ref:`l-plot-exporter-data-lengths` if tokens are sorted and split by
+# ``tolist``, :ref:`l-plot-exporter-data-mask` for ``nonzero``,
+# :ref:`l-plot-exporter-control-cond` to skip an expert when the program runs.
