@@ -13,8 +13,8 @@ fixed number of boxes with a mask, a suppression without a loop over boxes, or a
 that ends before it.
 
 .. meta::
-   :description: Take a fixed number of boxes with topk, mark the valid ones, suppress with
-      a matrix in rounds or a while_loop, or suppress outside.
+   :description: Take a fixed number of boxes with topk, mark the valid ones, suppress
+      with a matrix in rounds or a while_loop, or suppress outside.
    :keywords: object detection, non-maximum suppression, NMS, batched_nms, torchvision,
       SSD, YOLO, score threshold, topk, Min(300, u0)
 """

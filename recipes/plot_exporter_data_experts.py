@@ -12,8 +12,8 @@ refuses a single token: ``Runtime assertion failed for expression u0 >= 1``.
 This page exports such a layer in three ways, and compares their operations and memory.
 
 .. meta::
-   :description: Loop over all experts and do not skip the empty ones; for fixed sizes, run
-      all experts on all tokens or gather the weights.
+   :description: Loop over all experts and do not skip the empty ones; for fixed sizes,
+      run all experts on all tokens or gather the weights.
    :keywords: mixture of experts, MoE, Mixtral, router, expert_hit, index_add_, empty
       expert, torch.where, nonzero, top-k routing
 """

@@ -54,7 +54,7 @@ batch = Dim("batch", max=1024)
 try:
     torch.export.export(Heads(), (x,), dynamic_shapes=({0: batch},), strict=False)
 except torch._dynamo.exc.UserError as error:
-    message = str(error).split("\n\nThe error above")[0]
+    message = str(error).split("\n\nFramework")[0].split("\n\nThe error above")[0]
 else:
     message = "This release exports it."
 print(message)
