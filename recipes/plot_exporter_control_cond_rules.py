@@ -35,7 +35,6 @@ error at the export: a program that refuses a batch of one.
 # sphinx_gallery_wording = "exported torch.cond model fails with batch size 1"
 
 import re
-import warnings
 
 import torch
 
@@ -48,9 +47,7 @@ def loud(x):
 
 class Limiter(torch.nn.Module):
     def forward(self, x):
-        return torch.cond(
-            loud(x), lambda x: x.clamp(-1, 1), lambda x: x, operands=(x,)
-        )
+        return torch.cond(loud(x), lambda x: x.clamp(-1, 1), lambda x: x, operands=(x,))
 
 
 torch.manual_seed(0)
@@ -101,7 +98,9 @@ if caught is not None:
     print(reason(caught))
     assert "Encountered aliasing" in reason(caught), str(caught)
     assert "Input-to-output aliasing detected" in reason(caught), str(caught)
-print("the reason is another exception:", getattr(caught, "__cause__", None) is not None)
+print(
+    "the reason is another exception:", getattr(caught, "__cause__", None) is not None
+)
 
 # %%
 # So the second branch is to blame: its output *is* its input. With a copy in its
@@ -145,37 +144,29 @@ assert ("Encountered aliasing" in message) == (RELEASE >= (2, 8)), message
 # The rules, one by one
 # +++++++++++++++++++++
 #
-# Each model of the next sections is one call of ``torch.cond`` with one fault. Its
-# number is the first release that exports it (0: all releases of this page; 9: none).
+# Each model of the next sections makes one call of ``torch.cond`` with two branches.
+# ``plain`` is what it means in Python.
 
 
 class Model(torch.nn.Module):
-    def __init__(self, choose):
+    def __init__(self, first, second):
         super().__init__()
-        self.choose = choose
-        self.scale = torch.nn.Parameter(torch.ones(8))
-        self.register_buffer("peaks", torch.zeros(8))
+        self.first, self.second = first, second
         self.linear = torch.nn.Linear(8, 8)
-        self.calls = 0
-        self.seen = []
+        self.register_buffer("peak", torch.zeros(()))
+        self.seen, self.gain = [], 2
 
     def forward(self, x):
-        return self.choose(self, x)
-
-
-def cond(true_fn, false_fn, operands=None):
-    """A model from two branches; each gets the model and x."""
-
-    def choose(model, x):
         def first(x):
-            return true_fn(model, x)
+            return self.first(self, x)
 
         def second(x):
-            return false_fn(model, x)
+            return self.second(self, x)
 
-        return torch.cond(loud(x), first, second, operands or (x,))
+        return torch.cond(loud(x), first, second, (x,))
 
-    return Model(choose)
+    def plain(self, x):
+        return (self.first if loud(x) else self.second)(self, x)
 
 
 def double(model, x):
@@ -185,3 +176,409 @@ def double(model, x):
 # %%
 # Outputs that differ
 # +++++++++++++++++++
+#
+# Both branches return tensors: as many, with the same dtype, device, number of
+# dimensions and order of strides. ``True`` or ``False`` says whether this release is
+# expected to export the model.
+
+REFUSED = (
+    torch._dynamo.exc.UncapturedHigherOrderOpError,
+    torch._dynamo.exc.TorchRuntimeError,
+    torch._dynamo.exc.UserError,
+)
+
+
+def transposed(model, x):
+    return x.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+OUTPUTS = {
+    "another dtype": (lambda m, x: x.half(), double, False),
+    "one dimension less": (lambda m, x: x.sum(dim=1), double, False),
+    "transposed": (transposed, double, False),
+    "one tensor more": (lambda m, x: (x * 2, x + 1), lambda m, x: (x * 2,), False),
+    "None": (lambda m, x: (x * 2, x + 1), lambda m, x: (x * 3, None), False),
+    "a float": (lambda m, x: (x * 2, 0.5), lambda m, x: (x * 3, 1.5), False),
+    "an int": (lambda m, x: (x * 2, 1), lambda m, x: (x * 3, 2), RELEASE >= (2, 8)),
+}
+for name, (first, second, exported) in OUTPUTS.items():
+    try:
+        torch.export.export(Model(first, second), (x,), **options)
+    except REFUSED as error:
+        result = reason(error)
+    else:
+        result = "exported"
+    print(f"{name}:\n    {result}")
+    assert (result == "exported") == exported, result
+
+# %%
+# The fix is to bring both to one form: ``to(x.dtype)``, ``expand``, ``contiguous()``,
+# a tensor of zeros in the place of ``None``, and numbers as tensors. (In a branch,
+# ``torch.tensor(0.5)`` is refused by 2.6 and 2.7; ``torch.full`` is not.) The check at
+# the end of this page runs what is collected in ``FIXED``.
+
+FIXED = {
+    "dtype": (lambda m, x: x.half().to(x.dtype), double),
+    "dimensions": (lambda m, x: x.sum(1, keepdim=True).expand_as(x).clone(), double),
+    "strides": (lambda m, x: transposed(m, x).contiguous(), double),
+    "zeros": (
+        lambda m, x: (x * 2, x + 1),
+        lambda m, x: (x * 3, torch.zeros_like(x)),
+    ),
+    "number": (
+        lambda m, x: (x * 2, torch.full((), 0.5)),
+        lambda m, x: (x * 3, torch.full((), 1.5)),
+    ),
+}
+
+# %%
+# Aliases of an input
+# +++++++++++++++++++
+#
+# A branch returns *new* tensors: not its input, not a view of it, not a parameter, not
+# the same tensor twice. Operators that may return their input count as well:
+# ``contiguous()``, ``float()``, and since 2.14 ``dropout`` in eval mode. ``x.T`` is a
+# case of its own: up to 2.13 it is read before the branch begins and becomes a second
+# input, which is a view of the first.
+
+
+def twice(model, x):
+    y = x * 2
+    return y, y
+
+
+def no_dropout(model, x):
+    return torch.nn.functional.dropout(x, 0.5, training=False)
+
+
+def gram(model, x):
+    return x.transpose(0, 1) @ x
+
+
+OLD = RELEASE < (2, 8)
+ALIASES = {
+    "a view": (lambda m, x: x.view(-1, 8), double, OLD),
+    "one tensor twice": (twice, lambda m, x: (x + 1, x - 1), OLD),
+    "a parameter": (lambda m, x: m.linear.bias, lambda m, x: x.sum(dim=0), OLD),
+    "x.float()": (lambda m, x: x.float(), double, OLD),
+    "dropout": (no_dropout, double, RELEASE < (2, 14)),
+    "x.T": (lambda m, x: x.T @ x, gram, OLD or RELEASE >= (2, 14)),
+}
+for name, (first, second, exported) in ALIASES.items():
+    try:
+        torch.export.export(Model(first, second), (x,), **options)
+    except REFUSED as error:
+        result = reason(error).split(" | ")[-1].removesuffix(" in")
+    else:
+        result = "exported"
+    print(f"{name}:\n    {result}")
+    assert (result == "exported") == exported, result
+
+# %%
+# ``clone()`` mends each of them, at the price of one copy; for ``x.T`` write
+# ``x.transpose(0, 1)``.
+#
+# Two ways past the rule do not lead far. 2.6 and 2.7 export aliases, and since 2.12 a
+# branch is not checked when gradients are off (`pull request 172836
+# <https://github.com/pytorch/pytorch/pull/172836>`_). In both cases the next step,
+# ``run_decompositions``, refuses the program, and the converter to ONNX takes that
+# step.
+
+try:
+    with torch.no_grad():
+        program = torch.export.export(Limiter(), (x,), **options)
+        stage = "run_decompositions"
+        program.run_decompositions({})
+except torch._dynamo.exc.UncapturedHigherOrderOpError as error:
+    stage, message = "export", reason(error)
+except RuntimeError as error:
+    message = str(error)
+else:
+    stage, message = "nowhere", "This release goes all the way with an alias."
+print(f"refused by {stage}:", message.splitlines()[0].split(" | ")[0])
+assert (stage == "export") == ((2, 8) <= RELEASE < (2, 12)), message
+assert "alias" in message, message
+
+FIXED["clone"] = (lambda m, x: x.view(-1, 8).clone(), double)
+FIXED["transpose"] = (gram, lambda m, x: gram(m, x) * 2)
+
+# %%
+# Changes of an input, and other side effects
+# +++++++++++++++++++++++++++++++++++++++++++
+#
+# A branch changes nothing that was there before: no operand, buffer, attribute, list
+# or global. Since 2.8 a change of a tensor is refused, all releases refuse the rest.
+# What the branch has made itself, it may change.
+
+
+def add_in_place(model, x):
+    return x.add_(1)
+
+
+def change_buffer(model, x):
+    model.peak.copy_(x.amax())
+    return x * 3
+
+
+def append(model, x):
+    model.seen.append("loud")
+    return x * 3
+
+
+def set_attribute(model, x):
+    model.gain = 3
+    return x * model.gain
+
+
+def change_own(model, x):
+    y = x * 3
+    return y.add_(1)
+
+
+EFFECTS = {
+    "x.add_(1)": (add_in_place, double, OLD),
+    "buffer.copy_()": (change_buffer, double, OLD),
+    "list.append()": (append, double, False),
+    "attribute": (set_attribute, double, False),
+    "own tensor.add_(1)": (change_own, double, True),
+}
+for name, (first, second, exported) in EFFECTS.items():
+    try:
+        torch.export.export(Model(first, second), (x,), **options)
+    except REFUSED as error:
+        result = reason(error).split(" | ")[0]
+    else:
+        result = "exported"
+    print(f"{name}:\n    {result}")
+    assert (result == "exported") == exported, result
+
+# %%
+# The fix: the branch *returns* the new value, and ``forward`` stores it, after the
+# call. Both branches return one, so the other returns a copy of the old value.
+
+
+class Peak(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("peak", torch.zeros(()))
+
+    def forward(self, x):
+        y, peak = torch.cond(
+            loud(x),
+            lambda x, peak: (x.clamp(-1, 1), x.amax()),
+            lambda x, peak: (x.clone(), peak.clone()),
+            (x, self.peak),
+        )
+        self.peak.copy_(peak)
+        return y
+
+
+exported = torch.export.export(Peak(), (x,), **options).module()
+assert float(exported(3 * torch.ones(2, 8)).amax()) == 1
+assert float(exported(0.1 * torch.ones(2, 8)).amax()) < 0.2
+print("peak after a loud and a quiet batch:", float(exported.peak))
+assert float(exported.peak) == 3
+
+# %%
+# Operands and closures
+# +++++++++++++++++++++
+#
+# Operands are tensors, in tuples, lists or dictionaries. Numbers, ``None`` and sizes
+# are refused. (Strict mode lets some through; then ``model(x)`` raises the same error
+# in eager mode.)
+
+
+class Operand(torch.nn.Module):
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def forward(self, x):
+        branches = (lambda x, k: x.clamp(-1, 1), lambda x, k: x * 2)
+        return torch.cond(loud(x), *branches, (x, self.make(x)))
+
+
+OPERANDS = {
+    "int": lambda x: 2,
+    "None": lambda x: None,
+    "size": lambda x: x.shape[0],
+    "list": lambda x: [x + 1, x + 2],
+    "dict": lambda x: {"next": x + 1},
+}
+for name, make in OPERANDS.items():
+    try:
+        torch.export.export(Operand(make), (x,), **options)
+    except RuntimeError as error:
+        result = str(error).split(", but got")[0]
+    else:
+        result = "exported"
+    print(f"{name}: {result}")
+    assert (result == "exported") == (name in ("list", "dict")), result
+
+# %%
+# What is not an operand may be read from outside: numbers and flags, which become
+# constants, tensors, parameters and modules, which become operands of their own. The
+# node shows all that a branch depends on.
+
+FIXED["closure"] = (
+    lambda m, x: m.linear(x) * m.gain,
+    lambda m, x: m.linear(x) + m.peak,
+)
+program = torch.export.export(Model(*FIXED["closure"]), (x,), **options)
+(node,) = [n for n in program.graph.nodes if n.target is torch.ops.higher_order.cond]
+print([str(operand) for operand in node.args[3]])
+assert {"p_linear_weight", "b_peak"} <= {str(operand) for operand in node.args[3]}
+
+# %%
+# One thing is not taken without strict mode: a number out of ``item()``. Pass the
+# tensor itself.
+
+
+class Item(torch.nn.Module):
+    def forward(self, x):
+        peak = x.amax().item()
+        return torch.cond(loud(x), lambda x: x / peak, lambda x: x * 2, (x,))
+
+
+try:
+    torch.export.export(Item(), (x,), **options)
+except torch._dynamo.exc.UncapturedHigherOrderOpError as error:
+    result = reason(error)
+else:
+    result = "exported"
+print(result)
+assert "SymFloat" in result, result
+
+# %%
+# Sizes that differ
+# +++++++++++++++++
+#
+# Two branches may return other sizes, since 2.7 or 2.8. The size of the result is then
+# a symbol of its own, ``u0``, which depends on data: what comes next must not decide
+# anything with it (:ref:`l-plot-exporter-data-guard`). All releases accept results
+# that were padded to one size.
+
+try:
+    program = torch.export.export(
+        Model(lambda m, x: x[:, :4] * 2, double), (x,), **options
+    )
+except REFUSED as error:
+    result = reason(error).splitlines()[0]
+else:
+    (output,) = program.graph.output_node().args[0]
+    result = f"exported, shape {tuple(output.meta['val'].shape)}"
+print(result)
+assert result.startswith("exported") == (RELEASE >= (2, 8)), result
+
+FIXED["padded"] = (
+    lambda m, x: torch.nn.functional.pad(x[:, :4] * 2, (0, 4)),
+    double,
+)
+
+# %%
+# Two operands with one batch: a batch of one is refused
+# ++++++++++++++++++++++++++++++++++++++++++++++++++++++
+#
+# This one exports without an error. Each branch takes the batch of another operand.
+
+
+class Residual(torch.nn.Module):
+    def forward(self, x):
+        y = torch.tanh(x)
+        return torch.cond(loud(x), self.first, self.second, (x, y))
+
+    def first(self, x, y):
+        return y * 2
+
+    def second(self, x, y):
+        return x + 1
+
+
+program = torch.export.export(Residual(), (x,), **options)
+try:
+    result = program.module()(torch.ones(1, 8))
+except RuntimeError as error:
+    result, message = None, str(error).splitlines()[0]
+else:
+    message = "This release runs a batch of one."
+print(message)
+assert (result is None) == (RELEASE >= (2, 8)), message
+
+# %%
+# The range of the batch was 1 to 64. Without strict mode, the capture of the branches
+# starts anew with the operands, and the size of each is a new symbol, from 2 up. For
+# all it knows, the branches return other sizes, so the result gets a ``u0``, as in the
+# section before, and what is known of ``u0`` becomes a check in the program: it is at
+# least 2. The rest of the export finds out that the sizes are equal, and the check
+# remains.
+
+checks = [n.args[1] for n in program.graph.nodes if "_assert_scalar" in str(n.target)]
+print(checks)
+assert bool(checks) == (RELEASE >= (2, 8))
+
+# %%
+# The fix: say in a branch that the sizes are equal. It costs nothing. Strict mode
+# needs no fix, nor does a branch that has one operand with that dimension.
+
+
+class Tied(Residual):
+    def first(self, x, y):
+        torch._check(x.shape[0] == y.shape[0])
+        return y * 2
+
+
+for model, strict in [(Tied(), False), (Residual(), True)]:
+    program = torch.export.export(
+        model, (x,), dynamic_shapes=dynamic_shapes, strict=strict
+    )
+    for size in [1, 2, 64]:
+        batch = torch.ones(size, 8)
+        torch.testing.assert_close(program.module()(batch), batch + 1)
+
+# %%
+# The check
+# +++++++++
+#
+# All the fixed pairs, with both modes, with four batch sizes that were not traced, and
+# with inputs for both branches, against what the branches mean in Python.
+
+for name, branches in FIXED.items():
+    model = Model(*branches)
+    for strict in (False, True):
+        exported = torch.export.export(
+            model, (x,), dynamic_shapes=dynamic_shapes, strict=strict
+        ).module()
+        for size in [1, 2, 9, 64]:
+            for scale in [0.1, 10.0]:
+                batch = scale * torch.ones(size, 8)
+                torch.testing.assert_close(
+                    exported(batch), model.plain(batch), check_stride=False
+                )
+    print(f"{name}: same results")
+
+# %%
+# Nine features instead of eight are refused.
+
+try:
+    exported(torch.randn(5, 9))
+except (AssertionError, RuntimeError) as error:
+    message = str(error)
+else:
+    message = "This release runs the program with nine features."
+print(message)
+assert "size()[1] == 8" in message or "to be equal to 8" in message, message
+
+# %%
+# To remember
+# +++++++++++
+#
+# * "Captured completely" is a wrapper. Read ``error.__cause__`` up to 2.8, and the
+#   lines that follow it since 2.9; or call ``model(x)``, which breaks the same rules.
+# * A branch takes tensors, changes nothing, and returns new tensors: same number,
+#   dtype, dimensions and strides in both branches.
+# * Two operands with the same dynamic dimension: ``torch._check`` that it is the same,
+#   and test a batch of one.
+#
+# Next: :ref:`l-plot-exporter-control-scan` and :ref:`l-plot-exporter-control-while`,
+# whose functions obey the same rules; :ref:`l-plot-exporter-onnx-control-flow` for the
+# conversion; :ref:`l-plot-exporter-data-guard` when the condition is the trouble.
