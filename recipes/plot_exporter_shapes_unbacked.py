@@ -94,34 +94,53 @@ assert "Constraints violated" in message or "'One' object" in message, message
 # ++++++++++++++++++++++++++++++++++++++
 #
 # The size of a dynamic dimension is a symbol, and torch remembers the number of the
-# example with it, the *hint*: the size is *backed*. Code of torch that asks whether a
-# size is 1 (for broadcasting, for strides) gets the answer of the hint, and the answer
-# becomes a guard. There were 3 images, so "not 1" is recorded.
+# example with it, the *hint*: the size is *backed*. A size that depends on the data, as
+# the number of rows that ``nonzero`` finds, has no hint: it is *unbacked*.
+
+
+class Rows(torch.nn.Module):
+    def forward(self, x):
+        return x * 2, x.nonzero()
+
+
+rows = torch.export.Dim("rows", min=1, max=8)
+options = {"dynamic_shapes": ({0: rows},), "strict": False}
+graph = torch.export.export(Rows(), (torch.randn(3, 6),), **options).graph
+hints = {}
+for node in graph.nodes:
+    if node.name in ("mul", "nonzero"):
+        size = node.meta["val"].shape[0]
+        hints[node.name] = size.node.hint if size.node.has_hint() else None
+        print(f"{node.name}: size {size}, hint {hints[node.name]}")
+assert hints == {"mul": 3, "nonzero": None}
+
+# %%
+# Code of torch that asks whether a size is 1 (for broadcasting, for strides) gets the
+# answer of the hint, and the answer becomes a guard. There were 3 images, so "not 1" is
+# recorded. This is torch's design, and whether it should be so for a declared range is
+# `discussed <https://github.com/pytorch/pytorch/issues/181097>`_.
 #
-# This is torch's design, and whether it should be so for a declared range is `discussed
-# <https://github.com/pytorch/pytorch/issues/181097>`_. A size that a tensor brings, as
-# the number of rows that ``nonzero`` finds, has no hint: it is *unbacked*. Code of
-# torch that asks such a size gets the answer for the general case (not 1, not
-# broadcast), and nothing is recorded. The three ways below do this to a size of an
-# input.
+# Of an unbacked size, such code assumes the general case (not 1, not broadcast), and
+# no guard comes of it. The three ways below do this to a size of an input.
 #
 # Way 1: ``backed_size_oblivious``, since 2.7
 # +++++++++++++++++++++++++++++++++++++++++++
 #
-# An option, for the time of one export. The dimensions are declared as before, with
-# their names and ranges, and the example may have size 1. Questions of torch itself
-# get `the general answer
+# An option, for the time of one export, in both modes. The dimensions are declared as
+# before, with their names and ranges, and the example may have size 1. Questions of
+# torch itself get `the general answer
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L1549>`_.
 
 if RELEASE >= (2, 7):
-    for size in (3, 1):
+    for size, strict in ((3, False), (1, False), (1, True)):
+        named["strict"] = strict
         with torch.fx.experimental._config.patch(backed_size_oblivious=True):
             program = torch.export.export(model, make_inputs(size), **named)
         exported = program.module()
         for new_size in (1, 2, 5, 8):
             inputs = make_inputs(new_size)
             torch.testing.assert_close(exported(*inputs), model(*inputs))
-        print(f"exported with {size}: same result for 1, 2, 5, 8")
+        print(f"example {size}, strict={strict}: same result for 1, 2, 5, 8")
 else:
     print("This release has no such option.")
 
@@ -173,8 +192,12 @@ else:
 #
 # A mark on the example tensor. The function belongs to :func:`torch.compile`; no
 # release has it under a public name, it is ``torch._dynamo.decorators.mark_unbacked``
-# in all of them. ``dynamic_shapes`` is left out. ``min``, ``max`` exist since 2.12.
-# Each size is an unknown of its own, and up to 2.9 the model above is too difficult.
+# in all of them. ``dynamic_shapes`` is left out. Each size is an unknown of its own, and
+# up to 2.9 the model above is too difficult. (Arguments ``min`` and ``max`` are there
+# since 2.12.)
+
+assert not hasattr(torch.compiler, "mark_unbacked")
+assert not hasattr(torch._dynamo, "mark_unbacked")
 
 
 def make_marked_inputs(batch):
@@ -197,21 +220,20 @@ print(message)
 assert (program is None) == (RELEASE < (2, 10))
 
 # %%
-# Only strict mode reads the mark, and only if ``dynamic_shapes`` is not given for this
-# input. Otherwise the mark is ignored, and without an error the size is a constant.
+# Only strict mode reads the mark, and only if ``dynamic_shapes`` is not given. Otherwise
+# the mark is ignored, and without an error the size is a constant.
 
-program = torch.export.export(model, make_marked_inputs(3), strict=False)
-print(program.range_constraints)
-assert len(program.range_constraints) == 0
-for inputs in (make_inputs(3), make_inputs(2)):
+for options in ({"strict": False}, {"strict": True, "dynamic_shapes": ({}, {})}):
+    program = torch.export.export(model, make_marked_inputs(3), **options)
     try:
-        result = program.module()(*inputs)
+        program.module()(*make_inputs(2))
     except (AssertionError, RuntimeError) as error:
         message = str(error).split(". ")[0]
     else:
-        message = "same size as the example, it runs"
-    print(f"batch {inputs[1].shape[0]}: {message}")
-assert "== 15" in message or "to be equal to 15" in message, message
+        message = "This release reads the mark."
+    print(f"{options}: {message}")
+    assert len(program.range_constraints) == 0
+    assert "== 15" in message or "to be equal to 15" in message, message
 
 # %%
 # The price: a test on the size is refused
@@ -245,7 +267,6 @@ assert "Could not guard on data-dependent expression u0 > 1" in message, message
 # It is answered with the hint: "more than 1". Since 2.10 the export works, and the range
 # promises 1 again, as in the symptom.
 
-rows = torch.export.Dim("rows", min=1, max=8)
 options = {"dynamic_shapes": ({0: rows},), "strict": False}
 if RELEASE >= (2, 7):
     try:

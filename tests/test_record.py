@@ -42,6 +42,14 @@ def test_stacks_in_messages(site):
     assert caught == ["ValueError", "why\nStack:\nEnd"]
 
 
+def test_causes_and_warnings(site):
+    """What an exception was raised from is noted, and so is a recorded warning."""
+    cell = transcript(site, "plot_catches")["cells"][3]
+    assert cell["caught"] == [["RuntimeError", "outer"]]
+    assert cell["causes"] == [["KeyError", "'inner'"]]
+    assert cell["warned"] == [["DeprecationWarning", "look out"]]
+
+
 def test_recipe_that_does_not_apply(site):
     """A recipe that needs a newer release is not run, and its record says so."""
     record_ = transcript(site, "plot_newer")

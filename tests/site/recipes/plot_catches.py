@@ -32,3 +32,17 @@ try:
     raise ValueError('why\nStack:\n  File "/a.py", line 3, in f\n    x = 1\nEnd')
 except ValueError:
     print("caught")
+
+# %%
+# An exception that was raised from another one, and a warning that was recorded.
+
+import warnings
+
+try:
+    raise RuntimeError("outer") from KeyError("inner")
+except RuntimeError:
+    print("caught")
+
+with warnings.catch_warnings(record=True) as recorded:
+    warnings.simplefilter("always")
+    warnings.warn("look out", DeprecationWarning)
