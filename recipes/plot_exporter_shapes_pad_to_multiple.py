@@ -179,8 +179,9 @@ for kind in (Ceil, FloorDivision, Modulo):
 
 # %%
 # (The last message, ``Cannot create Dim with inconsistent min=..., max=-512``, comes
-# from the part of torch that prepares the suggested fixes: it fails on ``-length %
-# 8``, and hides the guards.)
+# from `the part of torch that prepares the suggested fixes
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L3523>`_:
+# it fails on ``-length % 8``, and hides the guards.)
 #
 # Take the floor division, the plainest of the three, and export with
 # ``Dim.DYNAMIC``. Since 2.9 the program refuses lengths up to 8, *and* multiples of 8.
@@ -227,10 +228,10 @@ if result is not None:
     assert result.shape[1] == (24 if RELEASE < (2, 8) else 20)
 
 # %%
-# Fix 1: always two windows more, crop by padding
-# +++++++++++++++++++++++++++++++++++++++++++++++
+# Fix 1: a spare window, crop by padding
+# ++++++++++++++++++++++++++++++++++++++
 #
-# Two changes, and no condition is left that depends on the length.
+# Two changes, and no condition is left that excludes a length.
 #
 # * ``length // 8 + 2`` is at least 2 for every length: the exporter proves it from
 #   ``length >= 0``, so no guard is needed.
@@ -257,7 +258,7 @@ print(program.range_constraints)
 # %%
 # Works on all releases of this page, and in strict mode. Its price:
 #
-# * one or two windows of zeros more than needed are computed. Windows do not see each
+# * One or two windows of zeros more than needed are computed. Windows do not see each
 #   other here, so the result is the same. Where positions see the padding (a
 #   convolution, a mean over all windows) more zeros change the result: mask them.
 # * The length must be ``Dim.DYNAMIC``. A named dimension still fails: a guard that
@@ -306,7 +307,8 @@ assert "size()[0] == 2" in message or "to be equal to 2" in message, message
 # Both guards of the floor division come from questions about 0, 1 and strides. The
 # option ``backed_size_oblivious`` answers these questions as for an unknown size, and
 # records nothing. The plain formula is then enough, a named dimension works, with its
-# range, and one window is allowed.
+# range, and one window is allowed. (The class below takes the formula from the one and
+# the crop from the other.)
 
 
 class CroppedByPadding(FloorDivision, Padded):

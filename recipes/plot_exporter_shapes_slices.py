@@ -194,8 +194,11 @@ assert "<= 64" in message, message
 # ++++++++++++++++++++
 #
 # ``table[:length]`` is the same question with the roles exchanged: does the table have
-# as many rows? Here the guard is right, there is nothing beyond the table. Name its
-# size as the maximum, as the suggested fix says.
+# as many rows? Here the guard is right, there is nothing beyond the table, and a maximum
+# of 64 for the length is enough (:ref:`l-plot-exporter-shapes-ranges`).
+#
+# With an offset, as a model with a cache has it, it takes more: the *sum* of two lengths
+# is at most 64.
 
 
 class Positions(torch.nn.Module):
@@ -222,10 +225,10 @@ print("\n".join(line for line in message.splitlines() if "generated guard" in li
 assert message.startswith("Constraints violated (new, old)!"), message
 
 # %%
-# With an offset it takes more: the *sum* of two lengths is at most 64. Names cannot say
-# that. Two maxima of 32 can, and ``Dim.DYNAMIC`` records the sum (verified since 2.9).
-# Or look the positions up, one by one. There is no slice then, and nothing to prove.
-# The price: an index that is too large is found by the kernel.
+# Names cannot say that about a sum. Two maxima of 32 can, and ``Dim.DYNAMIC`` records
+# the sum (verified since 2.9). Or look the positions up, one by one. There is no slice
+# then, and nothing to prove. Works on all releases of this page. The price: an index
+# that is too large is found by the kernel.
 
 
 class PositionsByIndex(Positions):

@@ -18,7 +18,6 @@ from docutils import nodes
 from packaging.version import Version
 from sphinx import addnodes
 from sphinx.errors import ConfigError
-from sphinx_gallery.gen_rst import executable_script
 
 from _ext import transcripts
 from _ext.differences import Cell, History, behaviour, groups, label, printed
@@ -105,7 +104,7 @@ class Recipe:
         self.cells = transcripts.harvest(page)
         self.source = page.with_suffix(".py").read_text("utf-8")
         self.records = {
-            release: self._read(transcript_path(srcdir, folder, self.name))
+            release: self._read(transcripts.transcript_path(srcdir, self.name, folder))
             for release, folder in folders(config).items()
         }
         self.records[self.pinned] = self._live(page)
@@ -202,11 +201,6 @@ class Recipe:
         return self.records[release].state not in ("stale", "missing")
 
 
-def transcript_path(srcdir: Path, folder: str, recipe: str) -> Path:
-    """Return where the transcript of a recipe under a release lies."""
-    return Path(srcdir, "transcripts", folder, f"{recipe}.json")
-
-
 def _sources(cells: list[Cell]) -> list[str]:
     return [cell["source"] for cell in cells]
 
@@ -220,16 +214,11 @@ def _reached(cells: list[Cell], *, died: bool) -> list[Cell | None]:
     return [cell if number <= last else None for number, cell in enumerate(cells)]
 
 
-def is_recipe(script: Path, config: Config) -> bool:
-    """Tell whether a file is Sphinx-Gallery's copy of a recipe that is run."""
-    return script.exists() and executable_script(script, config.sphinx_gallery_conf)
-
-
 def recipes(srcdir: Path, config: Config) -> Iterator[Path]:
     """Yield the pages of all recipes."""
     for gallery in config.sphinx_gallery_conf["gallery_dirs"]:
         for script in sorted(Path(srcdir, gallery).glob("*.py")):
-            if is_recipe(script, config):
+            if transcripts.is_recipe(script, config):
                 yield script.with_suffix(".rst")
 
 
@@ -237,7 +226,7 @@ def fingerprint(page: Path, srcdir: Path, config: Config) -> str:
     """Return a digest of all that the extension adds to the page of a recipe."""
     paths = [*_CODE, page.with_suffix(".py"), transcripts.notes_path(page)]
     named = folders(config).values()
-    paths += [transcript_path(srcdir, folder, page.stem) for folder in named]
+    paths += [transcripts.transcript_path(srcdir, page.stem, f) for f in named]
     texts = [path.read_text("utf-8") if path.exists() else "" for path in paths]
     return transcripts.digest("\0".join(texts))
 
@@ -278,7 +267,7 @@ def _add_releases(app: Sphinx, doctree: nodes.document) -> None:
     """Add to the page of a recipe what is known of other releases."""
     env = app.env
     page = Path(app.srcdir, f"{env.docname}.rst")
-    if not is_recipe(page.with_suffix(".py"), app.config):
+    if not transcripts.is_recipe(page.with_suffix(".py"), app.config):
         return
     env.metadata[env.docname]["transcripts"] = fingerprint(page, app.srcdir, app.config)
     recipe = Recipe(page, app.srcdir, app.config)

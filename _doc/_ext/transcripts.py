@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sphinx.application import Sphinx
+    from sphinx.config import Config
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +120,9 @@ def _output(body: str) -> dict[str, Any]:
     return {"output": lines, "error": lines[-1] if found["kind"] == "pytb" else None}
 
 
-def transcript_path(srcdir: Any, recipe: str) -> Path:
-    """Return where the transcript of a recipe lies for the installed release."""
-    return Path(srcdir, "transcripts", release(), f"{recipe}.json")
+def transcript_path(srcdir: Any, recipe: str, folder: str | None = None) -> Path:
+    """Return where a transcript lies; the folder is that of the installed release."""
+    return Path(srcdir, "transcripts", folder or release(), f"{recipe}.json")
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -182,7 +183,7 @@ def _recipes(app: Sphinx) -> Iterator[Path]:
     """Yield the copies of all recipes, whether they ran to their end or not."""
     for gallery in app.config.sphinx_gallery_conf["gallery_dirs"]:
         for target in sorted(Path(app.srcdir, gallery).glob("*.py")):
-            if _is_recipe(app, target):
+            if is_recipe(target, app.config):
                 yield target
 
 
@@ -195,13 +196,13 @@ def _settle_times(app: Sphinx) -> None:
 
 def note_finished(app: Sphinx, target: Path) -> None:
     """Record a recipe as soon as its page is there, so that Ctrl-C loses nothing."""
-    if app.config.record_transcripts and _is_recipe(app, target):
+    if app.config.record_transcripts and is_recipe(target, app.config):
         _record(app, target)
 
 
-def _is_recipe(app: Sphinx, target: Path) -> bool:
-    """Tell whether a script of the gallery is one that is executed."""
-    return executable_script(target, app.config.sphinx_gallery_conf)
+def is_recipe(script: Path, config: Config) -> bool:
+    """Tell whether a file is Sphinx-Gallery's copy of a recipe that is run."""
+    return script.exists() and executable_script(script, config.sphinx_gallery_conf)
 
 
 def _check(app: Sphinx) -> None:
