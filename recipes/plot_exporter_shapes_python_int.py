@@ -181,7 +181,7 @@ REWRITE = {
     "math.log(n)": "x.new_full((), n).log()",
     "math.isqrt(n)": "torch.sym_int(n ** 0.5)",
     "np.sqrt(n)": "n ** 0.5",
-    "np.prod(x.shape)": "math.prod(x.shape)",
+    "int(np.prod(x.shape))": "math.prod(x.shape)",
     "divmod(n, 4)[1]": "n % 4",
     "sum(range(n))": "n * (n - 1) // 2",
     "x.shape.numel()": "x.numel()",
@@ -230,3 +230,140 @@ for text, strict in itertools.product(REWRITE, (False, True)):
 print(f"{'':32}{'strict=False':14}strict=True")
 for text, verdicts in table.items():
     print(f"{text:32}{verdicts[0]:14}{verdicts[1]}")
+
+# %%
+# Strict mode understands ``len``, ``int``, ``float`` and ``math.sqrt``, and none of the
+# rest. Non-strict mode understands nothing of it. ``int(n * 0.75)`` is the row to
+# remember: the dimension is dynamic, and three sizes out of four are refused, or wrong up
+# to 2.8.
+
+for text in ("len(x)", "int(n)", "float(n)", "math.sqrt(n)", "x.shape.numel()"):
+    assert table[text] == ["static", "dynamic"], text
+for text in ("math.log(n)", "sum(range(n))", "int(np.prod(x.shape))"):
+    assert table[text] == ["static", "static"], text
+pinned = "refused" if RELEASE >= (2, 9) else "wrong"
+assert table["int(n * 0.75)"] == [pinned, "dynamic"]
+assert table["divmod(n, 4)[1]"] == ["fails", "fails"]
+
+# %%
+# The last three rows are wrong without an error and without a guard, on every release of
+# this page:
+#
+# * A symbol is not an ``int``, so ``isinstance`` takes the other branch.
+# * The text of a symbol is its name, ``s77`` for example. A dictionary of tables with
+#   texts as keys is looked up with that.
+# * ``round`` with negative digits returns the symbol as it is (`issue 198064
+#   <https://github.com/pytorch/pytorch/issues/198064>`_).
+
+assert table["round(n, -1)"] == ["wrong", "wrong"]
+assert table["1 if isinstance(n, int) else 2"] == ["wrong", "dynamic"]
+assert table["len(str(n))"] == ["wrong", "fails"]
+
+# %%
+# The right column, all in one program, with a name: every line against the *left* one in
+# eager. The right one of ``linspace`` needs two rows or more, and the one of ``round``
+# rounds 25 up, where Python goes to the even number. The maximum in the ``Dim`` is for
+# ``torch.arange`` up to 2.7 (see :ref:`l-plot-exporter-shapes-ranges`).
+
+left = [text for text, instead in REWRITE.items() if instead]
+instead = Times(*[REWRITE[text] for text in left])
+n = Dim("n", min=2, max=4096)
+for strict in (False, True):
+    exported = export(instead, (torch.ones(6, 3),), ({0: n},), strict).module()
+    for size in (2, 3, 7, 9, 100, 4096):
+        new = torch.randn(size, 3)
+        torch.testing.assert_close(exported(new), Times(*left)(new))
+print(len(left), "lines, six sizes, two modes: same results")
+
+# %%
+# What needs no other form
+# ++++++++++++++++++++++++
+#
+# Arithmetic, comparisons that choose nothing, ``abs``, ``math.ceil``, ``math.floor``,
+# ``math.trunc``, ``math.prod`` and the functions ``torch.sym_*`` work in both modes, on
+# all releases. ``max``, ``min`` and their forms ``torch.sym_max`` and ``torch.sym_min``
+# do since 2.8; before, the example decides which argument is returned, and the range
+# shrinks to where that is true.
+
+KEPT += ["math.floor(n / 2)", "math.trunc(n / 2)", "round(n / 4)", "n * 1.5", "-n"]
+for strict in (False, True):
+    exported = export(Times(*KEPT), (torch.ones(6, 3),), ({0: n},), strict).module()
+    for size in (2, 3, 7, 9):
+        new = torch.randn(size, 3)
+        torch.testing.assert_close(exported(new), Times(*KEPT)(new))
+    both = Times("max(n, 8)", "torch.sym_max(n, 8)")
+    program = export(both, (torch.ones(6, 3),), ({0: Dim.AUTO},), strict)
+    (bounds,) = program.range_constraints.values()
+    print("max(n, 8):", bounds)
+    assert bounds.lower == 2 and (bounds.upper < 8) == (RELEASE < (2, 8))
+
+# %%
+# A symbol that is the *size of a new tensor* raises one more question, *is it 0 or 1?*
+# (:ref:`l-plot-exporter-shapes-zero-one`). And a branch on a symbol, ``if n > 8``, is
+# decided by the example (:ref:`l-plot-exporter-control-cond`).
+#
+# The fix
+# +++++++
+#
+# The model of this page has two. ``torch.sym_int`` is the smallest change: it returns what
+# ``int`` returns, in eager as well. The program then computes with floats. Integers are
+# simpler for everyone who reads the program, if the factor is a fraction. Beware of
+# factors that are none in binary: the two are not the same number. Both work on all
+# releases of this page.
+
+
+class StretchIntegers(torch.nn.Module):
+    def forward(self, signals):
+        size = signals.shape[2] * 3 // 2
+        longer = torch.nn.functional.interpolate(signals, size=size)
+        return longer.sum(dim=0) / signals.shape[0]
+
+
+print(int(100 * 0.29), torch.sym_int(100 * 0.29), 100 * 29 // 100)
+assert (int(100 * 0.29), torch.sym_int(100 * 0.29), 100 * 29 // 100) == (28, 28, 29)
+
+# %%
+# Constants of the model, ``int(self.ratio * 8)`` for example, are no symbols and need no
+# change. If one size is all that you have, make the dimension static instead: leave its
+# entry out.
+#
+# The check
+# +++++++++
+#
+# Both repaired models against the first one, in both modes, from one frame on.
+
+for fixed in (StretchSymbolic(), StretchIntegers()):
+    for strict in (False, True):
+        exported = export(fixed, (signals,), named, strict).module()
+        for shape in [(1, 3, 1), (5, 3, 2), (3, 3, 7), (4, 3, 200)]:
+            new = torch.randn(shape)
+            torch.testing.assert_close(exported(new), model(new))
+print("same results")
+
+# %%
+# Four channels are refused: this dimension has no entry.
+
+try:
+    exported(torch.randn(2, 4, 6))
+except (AssertionError, RuntimeError) as error:
+    message = str(error)
+else:
+    message = "This release runs the program with four channels."
+print(message)
+assert "size()[1] == 3" in message or "to be equal to 3" in message, message
+
+# %%
+# To remember
+# +++++++++++
+#
+# * A size is a symbol. ``int``, ``float``, ``len``, ``math`` and NumPy ask for its value,
+#   and the value is the one of the example.
+# * Use the size itself, ``//``, ``**``, ``torch.sym_int`` and ``torch.sym_float``; for a
+#   logarithm, a tensor made with ``new_full``.
+# * ``isinstance(n, int)``, ``str(n)`` and ``round(n, -1)`` are wrong without an error.
+# * A dimension that is listed as dynamic may still have one right size: run another.
+#
+# Next: :ref:`l-plot-exporter-shapes-find-the-line` if you do not know which line it is,
+# :ref:`l-plot-exporter-shapes-auto-dynamic-static` for a function that lists what is
+# dynamic, and :ref:`l-plot-exporter-lost_dynamic_dimension` for a size that gets lost
+# inside an operator.
