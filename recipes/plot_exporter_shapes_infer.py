@@ -11,7 +11,7 @@ to be equal to 2, but got 3``.
 
 This page compares two calls of the model and writes ``dynamic_shapes`` from what
 differs, in a function of a dozen lines. It shows what
-:class:`torch.export.AdditionalInputs` does with the same calls, and four ways in which
+:class:`~torch.export.dynamic_shapes.AdditionalInputs` does with the same calls, and four ways in which
 two examples mislead.
 
 .. meta::
@@ -162,7 +162,7 @@ assert collection.dynamic_shapes(model, args, kwargs) == shapes
 # Torch's own way
 # +++++++++++++++
 #
-# :class:`torch.export.AdditionalInputs` compares in the same way, since 2.8. It marks
+# :class:`~torch.export.dynamic_shapes.AdditionalInputs` compares in the same way, since 2.8. It marks
 # with ``Dim.DYNAMIC``, marks integers that differ as well, and after the export it
 # verifies that the other calls fit the ranges of the program.
 

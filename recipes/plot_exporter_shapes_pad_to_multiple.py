@@ -388,4 +388,4 @@ assert "% 8 == 0" in message or "of the form 8*" in message, message
 #
 # Next: :ref:`l-plot-exporter-shapes-resize` for images, where strides make sizes of the
 # same kind; :ref:`l-plot-exporter-shapes-related` for more on ``8 * k``;
-# :ref:`l-plot-exporter-after-guards` for what an exported program accepts.
+# :ref:`l-plot-exporter-shapes-ranges` for what an exported program accepts.
