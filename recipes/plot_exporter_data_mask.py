@@ -4,8 +4,8 @@
 Boolean masks, nonzero and unique: keep the mask
 ================================================
 
-The model selects rows with ``x[mask]``, ``nonzero``, ``unique`` or ``torch.where(mask)``,
-and a later line fails: ``Could not guard on data-dependent expression Eq(u0, 0)``,
+The model selects with ``x[mask]``, ``nonzero``, ``unique`` or ``torch.where(mask)``, and
+a later line fails: ``Could not guard on data-dependent expression Eq(u0, 0)``,
 ``Eq(256*u0, 256)``, ``... u0 > 1``. Or the message is ``Pending unbacked symbols {zuf0}
 not in returned outputs``.
 
@@ -13,10 +13,11 @@ This page shows what may be done with a selection, states what is known of its s
 computes the same without a selection.
 
 .. meta::
-   :description: Keep all rows and the mask, with torch.where, masked_fill or a weighted sum;
-      or bound the size of the selection with torch._check.
-   :keywords: nonzero, boolean mask indexing, masked_select, torch.unique, masked_scatter,
-      data-dependent output shape, Pending unbacked symbols, Eq(u0, 0), token pruning
+   :description: Keep all rows and the mask, with torch.where or a weighted sum; or bound
+      the size of the selection with torch._check.
+   :keywords: nonzero, boolean mask indexing, masked_select, torch.unique,
+      masked_scatter, data-dependent output shape, Pending unbacked symbols, Eq(u0, 0),
+      token pruning
 """
 
 # %%
@@ -298,8 +299,8 @@ print(message)
 assert ("Pending unbacked symbols {zuf0}" in message) == (RELEASE < (2, 7)), message
 
 # %%
-# Non-strict mode works on all releases. On a new release, look at the fake kernels of your
-# own operators: one may call ``new_dynamic_size`` more often than needed (`where it is raised
+# Non-strict mode works on all releases. On a new release, look at the fake kernels of
+# your own operators: one may call ``new_dynamic_size`` too often (`where it is raised
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L1467>`_).
 
 module = export(Full()).module()
@@ -312,8 +313,8 @@ for some in inputs.values():
 #
 # * A selection is exported. What asks about its size is not: ``if``, ``len``, some
 #   operators.
-# * Keep the mask: ``torch.where``, ``masked_fill``, a weighted sum. Nothing is refused, and
-#   all rows are computed.
+# * Keep the mask: ``torch.where``, ``masked_fill``, a weighted sum. Nothing is refused,
+#   and all rows are computed.
 # * ``torch._check(rows.shape[0] > 0)`` after the selection, if it has to be small.
 #
 # Next: :ref:`l-plot-exporter-data-lengths` for parts of different lengths,

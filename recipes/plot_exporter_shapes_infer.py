@@ -10,9 +10,9 @@ the next batch with ``Guard failed: tokens.size()[0] == 2`` or ``Expected input 
 to be equal to 2, but got 3``.
 
 This page compares two calls of the model and writes ``dynamic_shapes`` from what
-differs, in a function of a dozen lines. It shows what
-:class:`~torch.export.dynamic_shapes.AdditionalInputs` does with the same calls, and four ways in which
-two examples mislead.
+differs, in a function of a dozen lines. It shows what :class:`AdditionalInputs
+<torch.export.dynamic_shapes.AdditionalInputs>` does with the same calls, and four ways
+in which two examples mislead.
 
 .. meta::
    :description: Compare the shapes of two calls, mark what differs with Dim.DYNAMIC,
@@ -162,8 +162,8 @@ assert collection.dynamic_shapes(model, args, kwargs) == shapes
 # Torch's own way
 # +++++++++++++++
 #
-# :class:`~torch.export.dynamic_shapes.AdditionalInputs` compares in the same way, since 2.8. It marks
-# with ``Dim.DYNAMIC``, marks integers that differ as well, and after the export it
+# :class:`AdditionalInputs <torch.export.dynamic_shapes.AdditionalInputs>` compares in
+# the same way, since 2.8. It marks with ``Dim.DYNAMIC``, marks integers that differ as well, and after the export it
 # verifies that the other calls fit the ranges of the program.
 
 program = None
