@@ -9,14 +9,14 @@ are numbers in a tensor. The model calls ``tolist()`` and slices, and the export
 with ``Could not guard on data-dependent expression u0 < 0``. Or it works, and the
 program takes as many texts as the example had.
 
-This page shows which of the usual ways work under which release, and two that need no
-number: segments for reading, and a search for repeating.
+This page shows which of the usual ways work under which release, and what needs no
+number at all: segments for texts, for image grids and for durations.
 
 .. meta::
    :description: Replace split and loops over lengths by segment numbers from cumsum and
       searchsorted, which work for any number of texts.
-   :keywords: tolist, split by lengths, tensor_split, ragged, packed sequence, cu_seqlens,
-      image_grid_thw, durations, repeat_interleave, variable length batch
+   :keywords: tolist, split by lengths, tensor_split, ragged, packed sequence,
+      cu_seqlens, image_grid_thw, durations, repeat_interleave, variable length batch
 """
 
 # %%
@@ -130,17 +130,26 @@ class CheckedSlices(torch.nn.Module):
         return torch.stack(means)
 
 
+program = torch.export.export(
+    CheckedSlices(), (tokens, lengths), dynamic_shapes=few, strict=False
+)
+checked = program.module()
+for some in ([1, 1, 1], [5, 1, 6], [2, 0, 2]):
+    inputs = torch.rand(sum(some), 4), torch.tensor(some)
+    torch.testing.assert_close(checked(*inputs), Split()(*inputs), equal_nan=True)
+
+# %%
+# The price: the number of texts is still a constant, and a program with lengths that do
+# not fit refuses to run.
+
 try:
-    program = torch.export.export(
-        CheckedSlices(), (tokens, lengths), dynamic_shapes=few, strict=False
-    )
-except REFUSED as error:
-    print(str(error).strip().splitlines()[0].split(" (unhinted")[0])
+    checked(torch.rand(9, 4), torch.tensor([2, 4, 4]))
+except RuntimeError as error:
+    message = str(error).splitlines()[0]
 else:
-    torch.testing.assert_close(
-        program.module()(tokens, lengths), Split()(tokens, lengths)
-    )
-    print("exported with checks")
+    message = "This release runs it."
+print(message)
+assert message.startswith("Runtime assertion failed"), message
 
 # %%
 # Fix 1: segments
@@ -148,9 +157,10 @@ else:
 #
 # Give each token the number of its text, and add up by number. The ends of the texts
 # are a cumulative sum; ``searchsorted`` finds the text of each position. There is no
-# symbol, no loop, and the number of texts is dynamic. Price: one search for all tokens.
-# What was a loop has to be written as a reduction by segments, such as ``index_add`` or
-# ``scatter_reduce``.
+# symbol, no loop, and the number of texts is dynamic. All releases. Price: one search
+# for all tokens, and a reduction such as ``index_add`` or ``scatter_reduce`` in place
+# of the loop. A model that is given ``cu_seqlens`` has the ends already:
+# ``cu_seqlens[1:]``.
 
 
 def segments(lengths, total):
@@ -179,8 +189,8 @@ assert segments(lengths, 9).tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2]
 # Fix 2: pad
 # ++++++++++
 #
-# If the texts come padded, the lengths are a mask. Price: the work on the padding, and
-# a caller that pads.
+# The split moves to the caller, with ``pad_sequence``, and the lengths become a mask.
+# All releases. Price: the work on the padding, and a caller that pads.
 
 
 class Padded(torch.nn.Module):
@@ -198,6 +208,48 @@ program = torch.export.export(
     Padded(), (torch.rand(3, 4, 4), lengths), dynamic_shapes=shapes, strict=False
 )
 padded = program.module()
+
+# %%
+# Image grids
+# +++++++++++
+#
+# A vision-language model gets the patches of all images in one tensor, and the height
+# and width of each image in ``grid``. The loop has one symbol for each height and
+# width. With the segments, the row and the column of a patch are a division.
+
+
+class GridLoop(torch.nn.Module):
+    def forward(self, patches, grid):
+        places = []
+        for height, width in grid.tolist():
+            rows = torch.arange(height)[:, None].expand(height, width)
+            columns = torch.arange(width)[None].expand(height, width)
+            places.append(torch.stack([rows.flatten(), columns.flatten()], dim=1))
+        return patches + torch.cat(places)
+
+
+class Grid(torch.nn.Module):
+    def forward(self, patches, grid):
+        areas, total = grid.prod(dim=1), patches.shape[0]
+        number = segments(areas, total)
+        within = torch.arange(total) - (areas.cumsum(dim=0) - areas)[number]
+        width = grid[number, 1]
+        return patches + torch.stack([within // width, within % width], dim=1)
+
+
+patches, grid = torch.rand(14, 2), torch.tensor([[2, 3], [4, 2]])
+shapes = ({0: Dim("patches", max=512)}, {0: Dim("images", max=64)})
+for model in (GridLoop(), Grid()):
+    try:
+        program = torch.export.export(
+            model, (patches, grid), dynamic_shapes=shapes, strict=False
+        )
+    except REFUSED as error:
+        message = str(error).strip().splitlines()[0].split(" (unhinted")[0]
+    else:
+        message, images = "exported", program.module()
+    print(f"{type(model).__name__:8} {message}")
+    assert (message == "exported") == isinstance(model, Grid), message
 
 # %%
 # Durations: the other direction
@@ -225,22 +277,20 @@ assert str(output.meta["val"].shape[0]).startswith("u")
 
 # %%
 # If the rest of the model does ask, let the caller give the number of frames as a
-# shape: a tensor with that many rows, for example the noise that is added anyway. Then
-# the segments are an index. Price: the caller computes ``durations.sum()``.
+# shape: a tensor with that many rows, for example the noise that is added anyway.
+# ``output_size`` takes it. All releases. Price: the caller computes
+# ``durations.sum()``.
 
 
 class Frames(torch.nn.Module):
     def forward(self, phonemes, durations, noise):
-        return phonemes[segments(durations, noise.shape[0])] + noise
+        frames = noise.shape[0]
+        return phonemes.repeat_interleave(durations, dim=0, output_size=frames) + noise
 
 
+example = (phonemes, durations, torch.zeros(7, 4))
 shapes = (*count, {0: Dim("frames", max=512)})
-program = torch.export.export(
-    Frames(),
-    (phonemes, durations, torch.zeros(7, 4)),
-    dynamic_shapes=shapes,
-    strict=False,
-)
+program = torch.export.export(Frames(), example, dynamic_shapes=shapes, strict=False)
 frames = program.module()
 
 # %%
@@ -261,19 +311,27 @@ for some in ([4], [1, 1], [3, 1, 2, 5, 4]):
     expected = items.repeat_interleave(some, dim=0)
     torch.testing.assert_close(repeat(items, some), expected)
     torch.testing.assert_close(frames(items, some, torch.zeros(total, 4)), expected)
+    sizes = torch.stack([some, some.flip(0)], dim=1)
+    patches = torch.rand(int(sizes.prod(dim=1).sum()), 2)
+    torch.testing.assert_close(images(patches, sizes), GridLoop()(patches, sizes))
     print(f"{some.tolist()}: same results")
 
 # %%
-# Another width is refused.
+# Lengths that do not fit are refused by the operators: an index for which there is no
+# text, and a number of frames that is not the sum. Too few tokens are not noticed by
+# ``Segments``, the caller has to.
 
-try:
-    packed(torch.rand(9, 5), lengths)
-except (AssertionError, RuntimeError) as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs the program with five columns."
-print(message)
-assert "size()[1] == 4" in message or "to be equal to 4" in message, message
+wrong_frames = (phonemes, durations, torch.zeros(6, 4))
+for program, inputs in (packed, (torch.rand(10, 4), lengths)), (frames, wrong_frames):
+    try:
+        program(*inputs)
+    except (RuntimeError, IndexError) as error:
+        message = str(error).splitlines()[0]
+    else:
+        message = "This release runs it."
+    print(message)
+    assert "out of" in message or "allocated size" in message, message
+assert packed(torch.rand(8, 4), lengths).shape == (3, 4)
 
 # %%
 # To remember
@@ -281,7 +339,7 @@ assert "size()[1] == 4" in message or "to be equal to 4" in message, message
 #
 # * A list of lengths fixes how many there are.
 # * ``cumsum`` and ``searchsorted`` turn lengths into numbers of segments, without a
-#   symbol.
+#   symbol: for texts, images and durations.
 # * The total can be a shape, if the caller brings a tensor of that size.
 #
 # Next: :ref:`l-plot-exporter-data-guard` for the other expressions,
