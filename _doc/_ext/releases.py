@@ -18,6 +18,7 @@ from docutils import nodes
 from packaging.version import Version
 from sphinx import addnodes
 from sphinx.errors import ConfigError
+from sphinx_gallery.py_source_parser import INFILE_CONFIG_PATTERN
 
 from _ext import transcripts
 from _ext.differences import Cell, History, behaviour, groups, label, printed
@@ -191,10 +192,18 @@ class Recipe:
         return f"cell-{self.cells[number]['line']}"
 
     def line(self, number: int) -> int:
-        """Return the line at which the code of a cell begins, as its page shows it."""
+        """Return the line at which the code of a cell begins, as its page shows it.
+
+        Comments that configure Sphinx-Gallery are not shown.
+        """
         lines = self.source.splitlines()
         start = self.cells[number]["line"]
-        return next(n for n in range(start, len(lines) + 1) if lines[n - 1].strip())
+        shown = (
+            n
+            for n in range(start, len(lines) + 1)
+            if lines[n - 1].strip() and not INFILE_CONFIG_PATTERN.match(lines[n - 1])
+        )
+        return next(shown)
 
     def is_recorded(self, release: str) -> bool:
         """Tell whether it is known how the recipe fares under a release."""
@@ -272,6 +281,8 @@ def _add_releases(app: Sphinx, doctree: nodes.document) -> None:
     env.metadata[env.docname]["transcripts"] = fingerprint(page, app.srcdir, app.config)
     recipe = Recipe(page, app.srcdir, app.config)
     for number, (code, output) in _cells(doctree, recipe.cells).items():
+        # Sphinx-Gallery counts as if the comments that it removed were not there.
+        code["highlight_args"]["linenostart"] = recipe.line(number)
         _add_anchor(code, recipe.anchor(number))
         _add_outputs(recipe, number, code, output)
     title = next(doctree.findall(nodes.title))
