@@ -34,6 +34,7 @@ error at the export: a program that refuses a batch of one.
 # sphinx_gallery_wording = "torch.cond: Expected branch to return a single tensor"
 # sphinx_gallery_wording = "torch.cond works in eager mode and fails with export"
 # sphinx_gallery_wording = "exported torch.cond model fails with batch size 1"
+# sphinx_gallery_wording = "pair[0] differ in 'shape: torch.Size([2, s1]) vs [2, s2]'"
 
 import re
 
@@ -124,9 +125,9 @@ if caught is not None:
     print(reason(caught))
     assert "Encountered aliasing" in reason(caught), str(caught)
     assert "Input-to-output aliasing detected" in reason(caught), str(caught)
-print(
-    "the reason is another exception:", getattr(caught, "__cause__", None) is not None
-)
+separate = caught is not None and caught.__cause__ is not None
+print("the reason is another exception:", separate)
+assert separate == (RELEASE == (2, 8))
 
 # %%
 # So the second branch is to blame: its output *is* its input. With a copy in its
@@ -163,7 +164,7 @@ assert ("Encountered aliasing" in message) == (RELEASE >= (2, 8)), message
 #
 # Both branches return tensors: as many, with the same dtype, device, number of
 # dimensions and order of strides; dictionaries have the same keys in the same order.
-# ``True`` or ``False`` says whether this release is expected to export the model.
+# The last entry of each row says whether this release exports the model.
 
 REFUSED = (
     torch._dynamo.exc.UncapturedHigherOrderOpError,
@@ -316,7 +317,9 @@ for name, (first, second, exported) in EFFECTS.items():
 
 # %%
 # The fix: the branch *returns* the new value, and ``forward`` stores it, after the
-# call. Both branches return one, so the other returns a copy of the old value.
+# call. Both branches return one, so the other returns a copy of the old value. (With
+# gradients off, 2.12 and later export a change of a tensor as well, and refuse it in
+# ``run_decompositions``, as above.)
 
 
 class Peak(torch.nn.Module):
@@ -406,9 +409,10 @@ assert "SymFloat" in result, result
 #
 # Since 2.7 two branches may return other sizes. The size of the result is then a
 # symbol of its own, ``u0``, which depends on data: what comes next must not decide
-# anything with it (:ref:`l-plot-exporter-data-guard`). If the sizes depend on a named
-# dimension, the exporter has to know for the whole range which one is the larger, and
-# refuses the range. Results that are padded to one size have neither problem.
+# anything with it (:ref:`l-plot-exporter-data-guard`). Two sizes that are computed from
+# one named dimension, such as all rows and half of the rows, are refused: which one is
+# the larger would have to be the same for every size of the range. Results that are
+# padded to one size have neither problem.
 
 
 def half(model, x):
@@ -473,7 +477,7 @@ assert bool(checks) == (RELEASE >= (2, 8))
 
 # %%
 # The fix: say in a branch that the sizes are equal. It costs nothing. Strict mode
-# needs no fix, nor does a branch that has one operand with that dimension.
+# needs no fix, nor do branches whose operands have that dimension only once.
 
 
 class Tied(Residual):

@@ -4,32 +4,34 @@
 Use a value of a tensor as a position or a size
 ===============================================
 
-The model calls ``pos.item()`` and uses the number in a slice, an index, a size or a
-loop. The export fails with ``Could not guard on data-dependent expression u0 + 1 < 0``,
-``Could not extract specialized integer from data-dependent expression u0``, or ``only
-integers, slices (`:`), ... are valid indices (got SymInt)``.
+The model calls ``pos[0].item()`` or ``int(n)`` and uses the number in a slice, an index,
+``narrow`` or a size. The export fails with ``Could not guard on data-dependent
+expression u0 < 0``, ``Could not extract specialized integer from data-dependent
+expression u0``, or ``only integers, slices (...), ... valid indices (got SymInt)``.
 
-This page takes a cache with a position, shows which uses of a number are possible,
-bounds the number with ``torch._check``, and does without the number where that is
-better.
+This page takes a key/value cache with a position, shows which uses of a number each
+release accepts, bounds the number, and does without it where that is better.
 
 .. meta::
-   :description: Bound the number with torch._check right after item(), or keep it a tensor
-      and use index_copy_, index_select or a mask.
+   :description: Bound the number with torch._check right after item(), or keep it a
+      tensor and use index_copy_, index_select or a mask.
    :keywords: item(), int(tensor), KV cache position, narrow, got SymInt, torch._check,
-      torch._check_is_size, data-dependent slice, Could not extract specialized integer
+      torch._check_is_size, data-dependent slice, static cache, torch.zeros(n)
 """
 
 # %%
 # The model
 # +++++++++
 #
-# A cache of sixteen rows. A new row is written at a position that is known only when
-# the program runs, and the rows up to there are summed up.
+# A cache has room for sixteen positions. New keys are written from ``pos[0]`` on, and
+# everything up to the last of them is summed up (an attention would read the same rows).
 
 # sphinx_gallery_tags = ["data-dependent values", "export fails", "run fails"]
-# sphinx_gallery_wording = "Could not guard on data-dependent expression Eq(507 - u0, 0) (unhinted: Eq(507 - u0, 0)).  (Size-like symbols: u0)"
-# sphinx_gallery_wording = "Could not guard on data-dependent expression Eq(u77 - 1, 1)"
+# sphinx_gallery_wording = "Could not guard on data-dependent expression Eq(507 - u0, 0)"
+# sphinx_gallery_wording = "Failed running call_function getitem (got SymInt)"
+
+import copy
+import re
 
 import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -41,210 +43,303 @@ ROWS = 16
 class Cache(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.register_buffer("cache", torch.zeros(ROWS, 4))
+        self.register_buffer("keys", torch.zeros(ROWS, 4))
+
+    def bounded(self, start, length):
+        return start
+
+    def forward(self, new, pos):
+        length = new.shape[0]
+        start = self.bounded(pos[0].item(), length)
+        self.keys.narrow(0, start, length).copy_(new)
+        return self.keys.narrow(0, 0, start + length).sum(dim=0)
 
 
-class Direct(Cache):
-    def forward(self, x, position):
-        p = position.item()
-        self.cache[p] = x
-        return self.cache[: p + 1].sum(dim=0)
+def make_inputs(start, length):
+    return torch.rand(length, 4), torch.arange(start, start + length)
 
 
 # %%
 # The symptom
 # +++++++++++
 #
-# What each release says about the direct way.
+# Up to 2.9 the model is refused. The first ``narrow`` that reads ``u0`` asks whether it
+# is negative.
 
-x, position = torch.rand(4), torch.tensor(5)
-REFUSED = (GuardOnDataDependentSymNode, torch._dynamo.exc.UserError, IndexError)
+torch.manual_seed(0)
+inputs = make_inputs(start=5, length=3)
+REFUSED = (
+    GuardOnDataDependentSymNode,
+    torch._dynamo.exc.TorchDynamoException,  # UserError, TorchRuntimeError
+    IndexError,
+)
 
 
-def first_line(error):
-    return str(error).strip().splitlines()[0].split(" (unhinted")[0]
+def said(error):
+    message = str(error).strip()
+    pattern = r"only integers.*got SymInt\)|Could not [^(]*|.*"
+    return re.search(pattern, message).group().strip()
 
 
-try:
-    program = torch.export.export(Direct(), (x, position), strict=False)
-except REFUSED as error:
-    program, message = None, first_line(error)
-else:
-    message = "This release exports it."
-print(message)
+for strict in (False, True):
+    try:
+        torch.export.export(Cache(), inputs, strict=strict)
+    except REFUSED as error:
+        message = said(error)
+    else:
+        message = "This release exports it."
+    print(f"strict={strict}: {message}")
+    assert ("expression u0 < 0" in message) == (RELEASE < (2, 10)), message
 
 # %%
-# The newer the release, the more is accepted. The table has one line for each use of
-# the number ``p``, and ends with what is refused by all.
+# What each release accepts
+# +++++++++++++++++++++++++
+#
+# One line for each use of a number ``p`` that nothing is known about, in both modes. The
+# newer the release, the more is accepted. The last five are refused by all releases, in
+# one mode or in both.
 
 USES = {
-    "x * p": lambda x, p, cache: x * p,
-    "torch.zeros(p, 4)": lambda x, p, cache: torch.zeros(p, 4).sum(dim=0) + x,
-    "cache[p]": lambda x, p, cache: cache[p] + x,
-    "cache[:p]": lambda x, p, cache: cache[:p].sum(dim=0) + x,
-    "cache.narrow(0, p, 1)": lambda x, p, cache: cache.narrow(0, p, 1)[0] + x,
-    "if p > 3": lambda x, p, cache: x if p > 3 else -x,
-    "range(p)": lambda x, p, cache: x * len(range(p)),
-    "int(position)": None,
+    "x * p": lambda x, p: x * p.item(),
+    "torch.zeros(p, 4)": lambda x, p: torch.zeros(p, 4),
+    "x.narrow(0, p, 1)": lambda x, p: x.narrow(0, p.item(), 1),
+    "x[:p]": lambda x, p: x[: p.item()],
+    "x[p]": lambda x, p: x[p.item()],
+    "x before, x after p": lambda x, p: torch.cat(
+        [x.narrow(0, 0, p.item()), x.narrow(0, p.item(), ROWS - p.item())]
+    ),
+    "x[0, p]": lambda x, p: x[0, p.item()],
+    "x[int(p)]": lambda x, p: x[int(p)],
+    "range(p)": lambda x, p: x * len(range(p)),
+    "x if p > 3": lambda x, p: x if p.item() > 3 else -x,
+    "float(p)": lambda x, p: x * float(p),
 }
 
 
-class Uses(Cache):
+class Uses(torch.nn.Module):
     def __init__(self, use):
         super().__init__()
         self.use = use
 
-    def forward(self, x, position):
-        if self.use is None:
-            return self.cache[int(position)] + x
-        return self.use(x, position.item(), self.cache)
+    def forward(self, x, p):
+        return self.use(x, p)
 
 
-accepted = []
+x, p = torch.rand(ROWS, 4), torch.tensor(3)
+table = {}
 for name, use in USES.items():
-    try:
-        torch.export.export(Uses(use), (x, position), strict=False)
-    except REFUSED as error:
-        message = first_line(error)[:75]
-    else:
-        accepted.append(name)
-        message = "exported"
-    print(f"{name:22} {message}")
-assert {"x * p", "torch.zeros(p, 4)"} <= set(accepted)
-assert not {"if p > 3", "range(p)"} & set(accepted)
+    for strict in (False, True):
+        try:
+            torch.export.export(Uses(use), (x, p), strict=strict)
+        except REFUSED as error:
+            table[name, strict] = said(error)
+        else:
+            table[name, strict] = "exported"
+    print(name)
+    print("    non-strict:", table[name, False])
+    print("    strict:    ", table[name, True])
+
+for name, strict in [("x[0, p]", True), ("x[int(p)]", False), ("float(p)", False)]:
+    assert table[name, strict] != "exported", name
+for strict in (False, True):
+    assert table["torch.zeros(p, 4)", strict] == "exported"
+    assert "exported" not in (table["range(p)", strict], table["x if p > 3", strict])
+    assert (table["x[:p]", strict] == "exported") == (RELEASE >= (2, 10))
 
 # %%
+# Some of them need other code, and no bound:
+#
+# * Write ``item()`` instead of ``int`` or ``float``. Non-strict mode runs Python's ``int``,
+#   which must return a number; strict mode replaces it.
+# * Write ``x[0][p]`` instead of ``x[0, p]``, or ``index_select`` (below): ``SymInt`` is
+#   the type of ``u0``, and some releases refuse it beside a second index.
+# * A loop over ``range(p)`` is :ref:`l-plot-exporter-control-while`, the ``if`` is
+#   :ref:`l-plot-exporter-control-cond`.
+#
 # The cause
 # +++++++++
 #
-# ``item()`` of a fake tensor gives a symbol without a value, ``u0``. Multiplying with
-# it needs no answer. A slice asks whether ``p`` is negative, because then it would
-# count from the end, and whether it is beyond the last row. These are the expressions
-# in the messages. An ``if`` and a loop ask for the value itself.
-#
-# Give the answers, and the question is not asked: ``torch._check`` states a fact about
-# the symbol, at the line where it is known. This is the one thing that changes here.
+# ``item()`` gives a symbol without a value, ``u0``. Multiplying by it asks nothing. A
+# slice asks whether ``u0`` is negative, because then it counts from the end, and whether
+# it is beyond the end; ``Eq(16 - u0, 0)`` asks if the rest is empty. Tell what you know,
+# and nobody asks: the methods of this class are the only difference.
 
 
-class Checked(Cache):
-    def forward(self, x, position):
-        p = position.item()
-        torch._check(p >= 0)
-        torch._check(p < ROWS)
-        self.cache.narrow(0, p, 1).copy_(x[None])
-        return self.cache[: p + 1].sum(dim=0)
-
-
-try:
-    program = torch.export.export(Checked(), (x, position), strict=False)
-except REFUSED as error:
-    print(first_line(error))
-    program = None
-else:
-    print("exported; ranges:", program.range_constraints)
-
-# %%
-# Up to 2.7 the two checks are not enough for the slice: a *size* has to be declared as
-# one, with ``torch._check_is_size``, which newer releases deprecate. A model for all
-# releases asks for the release.
-
-
-class CheckedSize(Cache):
-    def forward(self, x, position):
-        p = position.item()
+class BoundedCache(Cache):
+    def bounded(self, start, length):
         if RELEASE < (2, 8):
-            torch._check_is_size(p)
-        torch._check(p >= 0)
-        torch._check(p < ROWS)
-        self.cache.narrow(0, p, 1).copy_(x[None])
-        return self.cache.narrow(0, 0, p + 1).sum(dim=0)
+            torch._check_is_size(start)
+        torch._check(start >= 0)
+        torch._check(start + length <= ROWS)
+        return start
 
+
+new = torch.export.Dim("new", max=ROWS)
+shapes = ({0: new}, {0: new})
+for strict in (False, True):
+    program = torch.export.export(BoundedCache(), inputs, strict=strict)
+    print(f"strict={strict}:", program.range_constraints)
+    ranges = {(r.lower, r.upper) for r in program.range_constraints.values()}
+    assert ranges == {(0, ROWS - 3)}
 
 # %%
 # Fix 1: bound the number
 # +++++++++++++++++++++++
 #
-# The price: the program refuses what is out of bounds, with a message that names the
-# expression and not the model. That is usually right, since eager would fail as well,
-# but a negative position, which eager counts from the end, is refused too.
+# State the facts right after ``item()``, lower bound and upper bound. Up to 2.7
+# ``torch._check_is_size`` is needed as well, which says that the number will be a size;
+# newer releases do without it, and deprecate it. With this it works on all releases of
+# this page, and the number of new keys can be dynamic.
+#
+# Price: the bounds are checked when the program runs. What is refused is named by its
+# symbol, even if ``torch._check`` was given a message. A negative position is refused,
+# although eager counts from the end.
 
-program = torch.export.export(CheckedSize(), (x, position), strict=False)
-checked = program.module()
-for bad in (ROWS, -1):
+program = torch.export.export(
+    BoundedCache(), inputs, dynamic_shapes=shapes, strict=False
+)
+bounded = program.module()
+for start in (ROWS - 2, -1):
     try:
-        checked(x, torch.tensor(bad))
+        bounded(*make_inputs(start, 3))
     except RuntimeError as error:
         message = str(error).splitlines()[0]
     else:
         message = "This release runs it."
-    print(f"{bad:3}: {message}")
-    assert not message.startswith("This release")
+    print(f"{start:2}: {message}")
+    assert "Runtime assertion failed" in message or "Invalid value range" in message
 
 # %%
-# Fix 2: let it be a tensor
-# +++++++++++++++++++++++++
-#
-# ``index_copy_`` writes at a position that is a tensor, and a mask replaces the slice.
-# No symbol is made, nothing has to be declared, and the same program takes several
-# positions at once. The price is that all sixteen rows are summed up, with zeros for
-# the others.
+# Is a release that exports without bounds a reason to leave them out? The slice is then
+# cut at the end, in eager and in the program, and nobody hears of it: this is the sum of
+# the first 17 of 16 rows.
 
 
-class Tensor(Cache):
-    def forward(self, x, position):
-        self.cache.index_copy_(0, position[None], x[None])
-        seen = torch.arange(ROWS) <= position
-        return torch.where(seen[:, None], self.cache, 0.0).sum(dim=0)
+class Unbounded(torch.nn.Module):
+    def forward(self, x, p):
+        return x[: p.item()].sum(dim=0)
 
 
-tensor = torch.export.export(Tensor(), (x, position), strict=False).module()
+if RELEASE >= (2, 10):
+    program = torch.export.export(Unbounded(), (x, p), strict=False)
+    result = program.module()(x, torch.tensor(17))
+    print("same as the sum of all:", torch.equal(result, x.sum(dim=0)))
+    torch.testing.assert_close(result, x.sum(dim=0))
+else:
+    print("This release does not export it.")
+    assert table["x[:p]", False] != "exported"
 
 # %%
-# Fix 3: let it be a shape
-# ++++++++++++++++++++++++
+# Fix 2: keep it a tensor
+# +++++++++++++++++++++++
 #
-# If the caller knows the number before the call, a tensor with that many rows carries
-# it. Its size is a dynamic dimension, which has an example and can be compared.
+# ``index_copy_`` writes at positions that are a tensor, ``index_select`` reads there, and
+# a comparison with ``arange`` replaces a slice from the start. No symbol is made, nothing
+# has to be declared, and the positions need not be consecutive. Works on all releases.
+#
+# Price: all sixteen rows are summed up, with zeros for those that do not count.
 
 
-class Prefix(torch.nn.Module):
-    def forward(self, x, rows):
-        return torch.cat([rows, x[None]]).sum(dim=0)
+class TensorCache(Cache):
+    def forward(self, new, pos):
+        self.keys.index_copy_(0, pos, new)
+        seen = torch.arange(ROWS) <= pos[-1]
+        return torch.where(seen[:, None], self.keys, 0.0).sum(dim=0)
 
 
-shapes = (None, {0: torch.export.Dim("position", max=ROWS)})
-prefix = torch.export.export(
-    Prefix(), (x, torch.zeros(5, 4)), dynamic_shapes=shapes, strict=False
+tensor = torch.export.export(
+    TensorCache(), inputs, dynamic_shapes=shapes, strict=False
 ).module()
+
+# %%
+# The operator refuses what is out of bounds, negative positions included.
+
+for start in (ROWS - 2, -1):
+    try:
+        tensor(*make_inputs(start, 3))
+    except (IndexError, RuntimeError) as error:
+        message = str(error).splitlines()[0]
+    else:
+        message = "This release runs it."
+    print(f"{start:2}: {message}")
+    assert "out of bounds" in message, message
+
+# %%
+# A size that comes from a tensor
+# +++++++++++++++++++++++++++++++
+#
+# ``torch.zeros(n, 4)`` alone is exported by all releases. As soon as it meets a tensor,
+# the two sizes have to agree. If the other one is static, the exporter settles the
+# question: ``n`` is 16 from now on, without an error.
+
+
+class Adds(torch.nn.Module):
+    def forward(self, x, n):
+        return torch.zeros(n.item(), 4) + x
+
+
+rows = torch.tensor(ROWS)
+program = torch.export.export(Adds(), (x, rows), strict=False)
+print(program.range_constraints)
+assert [(r.lower, r.upper) for r in program.range_constraints.values()] == [(16, 16)]
+try:
+    program.module()(x, torch.tensor(1))
+except RuntimeError as error:
+    message = str(error).splitlines()[0]
+else:
+    message = "This release runs it."
+print("n = 1, which eager accepts:", message)
+assert "16" in message and Adds()(x, torch.tensor(1)).shape == x.shape
+
+# %%
+# Most such sizes are the size of something: take it from there, and the value is not
+# needed.
+
+
+class AddsShape(torch.nn.Module):
+    def forward(self, x):
+        return torch.zeros(x.shape[0], 4) + x
+
+
+size = torch.export.Dim("size")
+program = torch.export.export(
+    AddsShape(), (x,), dynamic_shapes=({0: size},), strict=False
+)
+for n in (1, 2, 30):
+    longer = torch.rand(n, 4)
+    torch.testing.assert_close(program.module()(longer), longer)
+print("sizes 1, 2 and 30: same results")
 
 # %%
 # The check
 # +++++++++
 #
-# All three against the direct model, at each position one after the other. One of them,
-# 5, was traced. The three fixes work on all releases of this page.
+# Both caches against the model: a prompt, then steps of other lengths than the traced
+# one, up to a full cache.
 
-reference = Direct()
-checked.load_state_dict(reference.state_dict())
-tensor.load_state_dict(reference.state_dict())
-rows = torch.rand(ROWS, 4)
-for p in range(ROWS):
-    expected = reference(rows[p], torch.tensor(p))
-    torch.testing.assert_close(checked(rows[p], torch.tensor(p)), expected)
-    torch.testing.assert_close(tensor(rows[p], torch.tensor(p)), expected)
-    torch.testing.assert_close(prefix(rows[p], rows[:p]), expected)
-print(f"positions 0 to {ROWS - 1}: same results")
+reference = Cache()
+for module in (bounded, tensor):
+    module.load_state_dict(copy.deepcopy(reference.state_dict()))
+start = 0
+for length in (5, 1, 1, 2, 7):
+    inputs = make_inputs(start, length)
+    expected = reference(*inputs)
+    torch.testing.assert_close(bounded(*inputs), expected)
+    torch.testing.assert_close(tensor(*inputs), expected)
+    start += length
+    print(f"{length} new, {start} in the cache: same results")
+torch.testing.assert_close(bounded.keys, reference.keys)
+torch.testing.assert_close(tensor.keys, reference.keys)
 
 # %%
 # To remember
 # +++++++++++
 #
-# * ``item()`` is allowed; asking something about its result is not.
-# * ``torch._check`` right after ``item()`` answers the questions, and is a check of the
-#   program.
-# * A tensor as an index, a mask, or a shape does without the symbol.
+# * ``item()`` is allowed; a question about its result needs an answer.
+# * ``torch._check`` right after ``item()`` answers, and the program checks it.
+# * A tensor as an index, a mask or a shape does without the symbol.
 #
 # Next: :ref:`l-plot-exporter-data-guard` for expressions that no bound answers,
-# :ref:`l-plot-exporter-control-cond` for the ``if``,
-# :ref:`l-plot-exporter-control-while` for the loop, and
+# :ref:`l-plot-exporter-data-lengths` for many numbers at once (``tolist``),
+# :ref:`l-plot-exporter-control-assert` for the checks of a program, and
 # :ref:`l-plot-exporter-wrong-state` for the cache itself.

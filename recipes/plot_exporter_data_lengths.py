@@ -113,8 +113,8 @@ assert "Constraints violated (texts)" in message and "constant (3)" in message
 #
 # ``tolist`` makes three symbols ``u0``, ``u1`` and ``u2``, one for each text of the
 # example. A slice asks whether its bounds are negative, and up to 2.9 nobody can answer
-# for ``u0``. ``split`` knows that its sizes are not. Change one thing, state that they
-# are not negative, and the slices are accepted by all releases.
+# for ``u0``. ``split`` takes sizes, and a size is never negative. Change one thing, state
+# that the numbers are not negative, and the slices are accepted by all releases.
 
 
 class CheckedSlices(torch.nn.Module):

@@ -161,9 +161,10 @@ assert torch.equal(example, x)
 # ``x.to(torch.float32)`` is ``x`` itself if it has this dtype, and a copy if not. The
 # answer for the example cannot be trusted for other inputs. Up to 2.7 the decomposition
 # therefore `freezes the result
-# <https://github.com/pytorch/pytorch/blob/v2.6.0/torch/_subclasses/functional_tensor.py#L538>`_
-# (reported in `131679 <https://github.com/pytorch/pytorch/issues/131679>`_). Since 2.8
-# the program checks the dtype.
+# <https://github.com/pytorch/pytorch/blob/v2.6.0/torch/_subclasses/functional_tensor.py#L538>`_:
+# a change of it later on is an error (reported in `131679
+# <https://github.com/pytorch/pytorch/issues/131679>`_). Since 2.8 the program checks the
+# dtype.
 
 if "Converted" in messages:
     print(*messages["Converted"])

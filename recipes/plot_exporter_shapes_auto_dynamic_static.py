@@ -29,8 +29,8 @@ and a short function that tells, right after the export, what is really dynamic.
 
 # sphinx_gallery_tags = ["dynamic shapes", "turns static", "run fails"]
 # sphinx_gallery_wording = "Dim.AUTO is ignored, the dimension is not dynamic"
-# sphinx_gallery_wording = "range_constraints is empty although dynamic_shapes was given"
-# sphinx_gallery_wording = "exported model only accepts the sequence length of the example"
+# sphinx_gallery_wording = "range_constraints is empty in spite of dynamic_shapes"
+# sphinx_gallery_wording = "exported model only accepts the length of the example"
 
 import itertools
 import math
@@ -195,9 +195,9 @@ for form, shape in forms.items():
     print(f"{form:12}" + "".join(f"{word:>12}" for word in row))
 
 # %%
-# * A **name** promises that the model works for the whole range of the ``Dim``, which is
-#   every size if you gave none. A range that turns out smaller is an error, a constant is
-#   an error, and two names that must be equal are an error.
+# * A **name** promises that the model works for the whole range of the ``Dim``, which
+#   is every size if you gave none. A range that turns out smaller is an error, a
+#   constant is an error, and two names that must be equal are an error.
 # * ``Dim.DYNAMIC`` promises more than one size. The exporter finds the range, and ties
 #   the dimension to others where the model needs it. Only a constant is an error.
 # * ``Dim.AUTO`` promises nothing.
@@ -238,8 +238,8 @@ assert len(listed["Dim.AUTO"]) == 2 and len(set(listed["Dim.AUTO"].values())) ==
 
 # %%
 # In the second list both lengths are one symbol: the program insists that they are
-# equal. ``Dim.AUTO`` and ``Dim.DYNAMIC`` tie dimensions in silence, so read the symbols,
-# and not only the keys (see :ref:`l-plot-exporter-shapes-related`).
+# equal. ``Dim.AUTO`` and ``Dim.DYNAMIC`` tie dimensions in silence, so read the
+# symbols, and not only the keys (see :ref:`l-plot-exporter-shapes-related`).
 #
 # What turns Dim.AUTO static
 # ++++++++++++++++++++++++++
@@ -282,10 +282,10 @@ class OneLine(torch.nn.Module):
 
 
 # %%
-# ``static`` means that the list of the new function is empty. A dimension that is in the
-# list is tried with nine rows, against eager: ``refused`` means that the program raises,
-# ``wrong`` that it returns something else than the model. (Python deprecates what ``int``
-# does with a symbol up to 2.7, hence the filter.)
+# ``static`` means that the list of the new function is empty. A dimension that is in
+# the list is tried with nine rows, against eager: ``refused`` means that the program
+# raises, ``wrong`` that it returns something else than the model. (Python deprecates
+# what ``int`` does with a symbol up to 2.7, hence the filter.)
 
 found = {name: [] for name in LINES}
 length = {"dynamic_shapes": ({0: Dim.AUTO},)}
@@ -355,9 +355,9 @@ for strict in (False, True):
     assert "Constraints violated (L['" in message and ".size()[1])" in message, message
 
 # %%
-# The message of newer releases ends with the advice to use ``Dim.STATIC`` or ``Dim.AUTO``
-# instead. That removes the error and keeps the constant: it is how this page began. A
-# name gives the same error, and a range that you choose as well.
+# The message of newer releases ends with the advice to use ``Dim.STATIC`` or
+# ``Dim.AUTO`` instead. That removes the error and keeps the constant: it is how this
+# page began. A name gives the same error, and a range that you choose as well.
 #
 # Then rewrite the line. Here a tensor takes the logarithm, and a tensor may depend on
 # the size. The price is a small operator in each call.
@@ -382,7 +382,8 @@ assert set(dynamic_dimensions(program)) == {"tokens.shape[0]", "tokens.shape[1]"
 # The check
 # +++++++++
 #
-# The program against the model as it was, on shapes that were not traced, in both modes.
+# The program against the model as it was, on shapes that were not traced, in both
+# modes.
 
 for strict in (False, True):
     program = torch.export.export(

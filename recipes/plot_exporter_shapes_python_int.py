@@ -9,8 +9,8 @@ code specialized it to be a constant (2)``. Or only a few sizes are accepted: ``
 failed: math.trunc(1.5 * torch.sym_float(...)) == 9``. Or the output has the size of the
 example, without an error. The model computes with ``x.shape`` in plain Python.
 
-This page shows which conversions make a number of a size, in which mode, which ones keep
-the symbol, and what to write instead of each.
+This page shows which conversions make a number of a size, in which mode, which ones
+keep the symbol, and what to write instead of each.
 
 .. meta::
    :description: Keep sizes as they are and compute with //, **, torch.sym_int and
@@ -60,10 +60,10 @@ print(model(signals).shape)
 # The symptom
 # +++++++++++
 #
-# Both dimensions have a name. Non-strict mode refuses, for two reasons: ``batch`` became
-# a constant, and ``frames`` must satisfy an equation. (Only these lines of the message
-# are printed. Python deprecates what ``int`` does with a symbol up to torch 2.7, hence
-# the filter.)
+# Both dimensions have a name. Non-strict mode refuses, for two reasons: ``batch``
+# became a constant, and ``frames`` must satisfy an equation. (Only these lines of the
+# message are printed. Python deprecates what ``int`` does with a symbol up to torch
+# 2.7, hence the filter.)
 
 
 def export(model, inputs, shapes, strict):
@@ -118,22 +118,26 @@ assert ("program (3, 9), eager (3, 12)" in message) == (RELEASE < (2, 9)), messa
 # The cause
 # +++++++++
 #
-# While the model is traced, a size is a ``SymInt``: a symbol that knows the value of the
-# example. Operators of Python make symbols of symbols, and so do ``math.ceil`` and
-# ``math.floor``, which call a method of their argument. But Python does not let ``int()``,
-# ``float()`` and ``len()`` return anything other than a real number, and ``math.sqrt`` or
-# ``math.log`` begin with ``float()``. So torch `takes the value of the example
+# While the model is traced, a size is a ``SymInt``: a symbol that knows the value of
+# the example. Operators of Python make symbols of symbols, and so do ``math.ceil`` and
+# ``math.floor``, which call a method of their argument. But Python does not let
+# ``int()``, ``float()`` and ``len()`` return anything but a plain number, and
+# ``math.sqrt`` and ``math.log`` begin with ``float()``. So torch `takes the value of
+# the example
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/sym_node.py#L553>`_,
-# and writes down a guard that the value is this one. That is design, not a bug. The types
-# of some expressions, in non-strict mode:
+# and writes down a guard that the value is this one. That is design, not a bug. The
+# types of some expressions, in non-strict mode:
 
 KEPT = ["n", "n / 2", "n // 2", "n % 4", "n ** 0.5", "abs(n - 9)", "math.ceil(n / 2)"]
 KEPT += ["math.prod(x.shape)", "torch.sym_float(n)", "torch.sym_int(n * 1.5)"]
 FROZEN = ["int(n)", "int(n * 1.5)", "len(x)", "float(n)", "math.sqrt(n)", "math.log(n)"]
 
 
+NAMES = {"math": math, "np": np, "torch": torch}
+
+
 def line(text):
-    return eval(f"lambda x, n: {text}")
+    return eval(f"lambda x, n: {text}", NAMES)
 
 
 class Types(torch.nn.Module):
@@ -151,8 +155,8 @@ assert {found[text] for text in KEPT} == {"SymInt", "SymFloat"}
 assert {found[text] for text in FROZEN} == {"int", "float"}
 
 # %%
-# Change one thing: ``torch.sym_int`` in the place of ``int``, and the size in the place of
-# ``len``. Non-strict mode exports the model, with names.
+# Change one thing: ``torch.sym_int`` in the place of ``int``, and the size in the place
+# of ``len``. Non-strict mode exports the model, with names.
 
 
 class StretchSymbolic(torch.nn.Module):
@@ -195,9 +199,9 @@ REWRITE = {
 
 # %%
 # Each line of the left is exported with ``Dim.AUTO``, in both modes, with an example of
-# six rows. ``static`` and ``fails`` speak for themselves. What remains is run with three
-# and with nine rows: ``refused`` stands for a program that raises, ``wrong`` for one that
-# returns something else than eager.
+# six rows. ``static`` and ``fails`` speak for themselves. What remains is run with
+# three and with nine rows: ``refused`` stands for a program that raises, ``wrong`` for
+# one that returns something else than eager.
 
 
 class Times(torch.nn.Module):
@@ -239,9 +243,9 @@ for text, verdicts in table.items():
 
 # %%
 # Strict mode follows ``int``, ``len``, ``float`` and ``math.sqrt``. Other functions of
-# ``math``, NumPy and loops are frozen there too, or fail. ``int(n * 0.75)`` is the row to
-# remember: in non-strict mode the dimension is listed as dynamic, and other sizes are
-# refused, or wrong up to 2.8.
+# ``math``, NumPy and loops are frozen there too, or fail. ``int(n * 0.75)`` is the row
+# to remember: in non-strict mode the dimension is listed as dynamic, and other sizes
+# are refused, or wrong up to 2.8.
 
 for text in ("len(x)", "int(n)", "float(n)", "math.sqrt(n)", "x.shape.numel()"):
     assert table[text] == ["static", "dynamic"], text
@@ -252,12 +256,12 @@ assert table["int(n * 0.75)"] == [pinned, "dynamic"]
 assert table["divmod(n, 4)[1]"] == ["fails", "fails"]
 
 # %%
-# The last three rows are wrong without an error and without a guard, on every release of
-# this page:
+# The last three rows are wrong without an error and without a guard, on every release
+# of this page:
 #
 # * A symbol is not an ``int``, so ``isinstance`` takes the other branch.
-# * The text of a symbol is its name, ``s77`` for example. A dictionary of tables with
-#   texts as keys is looked up with that.
+# * The text of a symbol is its name, ``s77`` for example. A dictionary whose keys are
+#   texts is looked up with that.
 # * ``round`` with negative digits returns the symbol as it is (`issue 198064
 #   <https://github.com/pytorch/pytorch/issues/198064>`_).
 
@@ -266,10 +270,10 @@ assert table["1 if isinstance(n, int) else 2"] == ["wrong", "dynamic"]
 assert table["len(str(n))"] == ["wrong", "fails"]
 
 # %%
-# The right column, all in one program, with a name: every line against the *left* one in
-# eager. The right one of ``linspace`` needs two rows or more, and the one of ``round``
-# rounds 25 up, where Python goes to the even number. The maximum in the ``Dim`` is for
-# ``torch.arange`` up to 2.7 (see :ref:`l-plot-exporter-shapes-ranges`).
+# The right column, all in one program, with a name: every line against the *left* one
+# in eager. The right one of ``linspace`` needs two rows or more, and the one of
+# ``round`` rounds 25 up, where Python goes to the even number. The maximum in the
+# ``Dim`` is for ``torch.arange`` up to 2.7 (see :ref:`l-plot-exporter-shapes-ranges`).
 
 left = [text for text, instead in REWRITE.items() if instead]
 instead = Times(*[REWRITE[text] for text in left])
@@ -286,10 +290,10 @@ print(len(left), "lines, five sizes, two modes: same results")
 # ++++++++++++++++++++++++
 #
 # Arithmetic, ``abs``, ``math.ceil``, ``math.floor``, ``math.trunc``, ``math.prod``,
-# ``round`` without digits and the functions ``torch.sym_int`` and ``torch.sym_float`` work
-# in both modes, on all releases. ``max`` and ``min`` do since 2.8. Before, the example
-# decides which argument is returned, and the range shrinks to where that is true;
-# ``torch.sym_max`` and ``torch.sym_min`` are no better there.
+# ``round`` without digits and the functions ``torch.sym_int`` and ``torch.sym_float``
+# work in both modes, on all releases. ``max`` and ``min`` do since 2.8. Before, the
+# example decides which argument is returned, and the range shrinks to where that is
+# true; ``torch.sym_max`` and ``torch.sym_min`` are no better there.
 
 KEPT += ["math.floor(n / 2)", "math.trunc(n / 2)", "round(n / 4)", "n * 1.5", "-n"]
 for strict in (False, True):
@@ -312,11 +316,11 @@ for text, strict in itertools.product(("max(n, 8)", "min(n, 8)"), (False, True))
 # The fix
 # +++++++
 #
-# The model of this page has two. ``torch.sym_int`` is the smallest change: it returns what
-# ``int`` returns, in eager as well. The program then computes with floats. Integers are
-# simpler for everyone who reads the program, if the factor is a fraction. Beware of
-# factors that are none in binary: the two are not the same number. Both work on all
-# releases of this page.
+# For the model of this page there are two. ``torch.sym_int``, as above, is the smallest
+# change: it returns what ``int`` returns, in eager as well, and the program computes
+# with floats. With a factor such as 3/2, integers give the same result and a simpler
+# program. With 0.29 they do not, because a float is close to 0.29 and no more. Both
+# fixes work on all releases of this page.
 
 
 class StretchIntegers(torch.nn.Module):
@@ -330,9 +334,8 @@ print(int(100 * 0.29), torch.sym_int(100 * 0.29), 100 * 29 // 100)
 assert (int(100 * 0.29), torch.sym_int(100 * 0.29), 100 * 29 // 100) == (28, 28, 29)
 
 # %%
-# Constants of the model, ``int(self.ratio * 8)`` for example, are no symbols and need no
-# change. If one size is all that you have, make the dimension static instead: leave its
-# entry out.
+# Constants of the model, as in ``int(self.ratio * 8)``, are no symbols and need no
+# change.
 #
 # The check
 # +++++++++
@@ -363,10 +366,10 @@ assert "size()[1] == 3" in message or "to be equal to 3" in message, message
 # To remember
 # +++++++++++
 #
-# * A size is a symbol. ``int``, ``float``, ``len``, ``math`` and NumPy ask for its value,
-#   and the value is the one of the example.
-# * Use the size itself, ``//``, ``**``, ``torch.sym_int`` and ``torch.sym_float``; for a
-#   logarithm, a tensor made with ``new_full``.
+# * A size is a symbol. ``int``, ``float``, ``len``, ``math`` and NumPy ask for its
+#   value, and the value is the one of the example.
+# * Use the size itself, ``//``, ``**``, ``torch.sym_int`` and ``torch.sym_float``; for
+#   a logarithm, a tensor made with ``new_full``.
 # * ``isinstance(n, int)``, ``str(n)`` and ``round(n, -1)`` are wrong without an error.
 # * A dimension that is listed as dynamic may still have one right size: run another.
 #

@@ -222,8 +222,9 @@ assert ">= 5" in message, message
 # %%
 # The price: images below 5 are refused. To take them too, the dimensions must not be
 # guarded on: :ref:`l-plot-exporter-shapes-unbacked`. :func:`torch.onnx.export` with
-# ``dynamo=True`` uses such an option by itself since 2.8. On 2.9 a warning comes with
-# it, here made by hand.
+# ``dynamo=True`` turns on such an option by itself since 2.8. On 2.9 a warning comes
+# with it, ``_maybe_guard_rel() was called on non-relation expression``. The same option
+# is turned on here without ONNX.
 
 
 class Collector(logging.Handler):
@@ -246,8 +247,8 @@ print("\n".join(messages) or "This release logs no warning.")
 assert bool(messages) == (RELEASE == (2, 9))
 
 # %%
-# It says that a condition (one of the two output sizes is positive) cannot be used to
-# simplify others. It is harmless: the export goes on. With the minimum of 5 the
+# The warning says that a condition (one of the two output sizes is positive) cannot be
+# used to simplify others. It is harmless: the export goes on. With the minimum of 5 the
 # condition is known to hold, and the warning is gone. It was `reported
 # <https://github.com/pytorch/pytorch/issues/170180>`_ with YOLOv3.
 #

@@ -9,14 +9,15 @@ A dimension was declared dynamic, and the export fails: ``Constraints violated (
 in older words ``... batch was inferred to be a constant (4)``. The suggested fix is
 ``batch = 4``.
 
-This page shows the causes that people meet most, the fix of each, and why the suggested
-one is rarely what you want.
+This page tells this message from its relatives, says which suggestions to follow, and
+shows the causes that people meet most with the fix of each.
 
 .. meta::
    :description: Replace the number in the model by a size of the input; the suggested
-      fix, batch = 4, gives the dimension up.
+      fix, batch = 4, gives the dimension up, and Dim.AUTO hides it.
    :keywords: Constraints violated, specialized it to be a constant, inferred to be a
-      constant, RelaxedUnspecConstraint, suggested fixes, dynamic batch, hard-coded size
+      constant, RelaxedUnspecConstraint, suggested fixes, dynamic batch,
+      hard-coded size, maybe_mark_dynamic, ConstraintViolationError
 """
 
 # %%
@@ -28,7 +29,9 @@ one is rarely what you want.
 
 # sphinx_gallery_tags = ["dynamic shapes", "export fails"]
 # sphinx_gallery_wording = "Not all values of RelaxedUnspecConstraint(L['query'].size()[2]) are valid because L['query'].size()[2] was inferred to be a constant (22)."
-# sphinx_gallery_wording = "Not all values of batch = L['x'].size()[0] in the specified range are valid because batch was inferred to be a constant (4)."
+# sphinx_gallery_wording = "The following dimensions have been specialized and CANNOT be dynamic"
+
+import re
 
 import torch
 
@@ -37,6 +40,8 @@ RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
 
 
 class Heads(torch.nn.Module):
+    """A number in reshape"""
+
     def forward(self, x):
         return x.reshape(4, 2, 3).softmax(dim=-1)
 
@@ -45,67 +50,138 @@ class Heads(torch.nn.Module):
 # The symptom
 # +++++++++++
 #
-# Up to the first empty line, the message is all that counts. What follows advises
-# another tool.
+# ``shown`` keeps what counts of the message. It cuts off a stack of the exporter, which
+# 2.8 inserts, and the advice at the end to use another tool. (Strict mode adds a stack
+# that is worth reading: :ref:`l-plot-exporter-shapes-find-the-line`.)
+
+
+def shown(error):
+    text = str(error).partition("\n\nThe error above")[0].rstrip()
+    text, _, stack = text.partition("\n\nFramework stack:")
+    _, title, fixes = stack.partition("\nSuggested fixes:")
+    return text + title + fixes
+
 
 torch.manual_seed(0)
 x = torch.rand(4, 6)
 batch = Dim("batch", max=1024)
+named = ({0: batch},)
 try:
-    torch.export.export(Heads(), (x,), dynamic_shapes=({0: batch},), strict=False)
+    torch.export.export(Heads(), (x,), dynamic_shapes=named, strict=False)
 except torch._dynamo.exc.UserError as error:
-    message = str(error).split("\n\nFramework")[0].split("\n\nThe error above")[0]
+    message = shown(error)
 else:
     message = "This release exports it."
 print(message)
 assert "Constraints violated (batch)" in message and "constant (4)" in message
+assert ("specialized it" in message) == (RELEASE >= (2, 8))
 
 # %%
-# Three lines, three questions:
+# ``(batch)`` says which dimension, ``constant (4)`` that the model works for one size
+# and no other. Up to 2.7 it was ``inferred``, since 2.8 ``You marked``: two wordings of
+# `the same test
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L6204>`_.
 #
-# * ``Constraints violated (batch)`` says which dimension.
-# * ``constant (4)`` says that the model works for one size. If it says another thing,
-#   such as ``must always be equal`` or ``satisfy the generated guard``, the model works
-#   for several, and the page to read is :ref:`l-plot-exporter-shapes-related` or
-#   :ref:`l-plot-exporter-shapes-ranges`.
-# * ``You marked``, or ``inferred``: two wordings of the same. It is the same again for
-#   ``Dim.DYNAMIC``, which has no name, so the message names the input and the number of
-#   the dimension.
+# ``Dim.DYNAMIC`` has no name, so the message gives the input and the number of the
+# dimension, and there is no suggested fix. ``RelaxedUnspecConstraint``, up to 2.7, is
+# the exporter's word for ``DYNAMIC`` and for ``torch._dynamo.mark_dynamic``.
 
 try:
     torch.export.export(Heads(), (x,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False)
-except (torch._dynamo.exc.UserError, ValueError) as error:
-    message = str(error).split("\n\n")[0]
+except torch._dynamo.exc.UserError as error:
+    message = shown(error)
 else:
     message = "This release exports it."
-lines = [line.strip() for line in message.splitlines() if "constant" in line]
-print(lines[0].split(". If you")[0])
-assert "size()[0]" in lines[0] and "constant" in lines[0]
+print(message.splitlines()[1].split(". If")[0].strip())
+assert "size()[0]" in message and "constant (4)" in message
+assert ("RelaxedUnspecConstraint" in message) == (RELEASE < (2, 8))
 
 # %%
-# The suggested fix is no fix
-# +++++++++++++++++++++++++++
+# Two suggestions not to follow
+# +++++++++++++++++++++++++++++
 #
-# ``batch = 4`` means: declare it as the constant that it is. The error goes, and so
-# does the dynamic dimension.
+# ``batch = 4`` means: declare it as the constant that it is. ``replace it with either
+# Dim.STATIC or Dim.AUTO`` means the same: ``AUTO`` takes a constant without a word. In
+# both cases the error goes, and so does the dynamic dimension. (Since 2.9 the second
+# guard is the equation that ``reshape`` made: 24 numbers, 6 for each row.)
 
-program = torch.export.export(Heads(), (x,), dynamic_shapes=({0: 4},), strict=False)
-try:
-    program.module()(torch.rand(5, 6))
-except (AssertionError, RuntimeError) as error:
-    message = str(error).split(". If you")[0]
-else:
-    message = "This release runs the program with five rows."
-print(message)
-assert "size()[0] == 4" in message or "to be equal to 4" in message, message
+for shapes in [({0: 4},), ({0: Dim.AUTO},)]:
+    program = torch.export.export(Heads(), (x,), dynamic_shapes=shapes, strict=False)
+    try:
+        program.module()(torch.rand(5, 6))
+    except (AssertionError, RuntimeError) as error:
+        message = str(error).split(". If")[0]
+    else:
+        message = "This release runs the program with five rows."
+    print(program.range_constraints, message)
+    assert program.range_constraints == {}
+    assert re.search(r"size\(\)\[0\] == (4|24)$|to be equal to 4", message), message
 
 # %%
+# Where a model can only work for one size, such as a fixed number of sensors, the
+# constant is the honest declaration.
+#
+# The relatives of the message
+# ++++++++++++++++++++++++++++
+#
+# ``Constraints violated`` has other second lines. They speak of several sizes that are
+# allowed, and their suggestions say which.
+# Each model below is refused, and then exported with what torch suggests. The first
+# line of each kind is printed.
+
+
+class Function(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x, y):
+        return self.function(x, y)
+
+
+def two_inputs(rows, more_rows):
+    return torch.rand(rows, 6), torch.rand(more_rows, 6)
+
+
+a, b = Dim("a", min=2, max=1024), Dim("b", min=2, max=1024)
+less, half = Dim("b", min=2, max=1023), Dim("_a", min=1, max=512)
+RELATIVES = [
+    ("be equal", lambda x, y: x + y, (4, 4), (a, a)),
+    ("be related", lambda x, y: x[1:] + y, (5, 4), (less + 1, less)),
+    ("guard", lambda x, y: x.reshape(-1, 2, 6) + y[0], (4, 5), (2 * half, b)),
+    ("guard", lambda x, y: x[:3] + y[0], (4, 5), (Dim("a", min=3, max=1024), b)),
+]
+for words, function, rows, suggested in RELATIVES:
+    model, inputs = Function(function), two_inputs(*rows)
+    shapes = ({0: a}, {0: b})
+    try:
+        torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError as error:
+        message = shown(error)
+    else:
+        message = "This release exports it.\nSuggested fixes:"
+    reason, suggestion = message.split("Suggested fixes:\n")
+    print(reason.splitlines()[1].strip())
+    print("   ", "; ".join(line.strip() for line in suggestion.splitlines()))
+    assert words in reason, message
+    shapes = tuple({0: dimension} for dimension in suggested)
+    program = torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+    assert program.range_constraints
+
+# %%
+# Follow these, if the model means it: :ref:`l-plot-exporter-shapes-related` for the
+# first three, :ref:`l-plot-exporter-shapes-ranges` for the last. One message often has
+# several lines: read the one with ``constant`` first, since the others may go with it.
+# A guard that is an equation such as ``== 0.408`` has no suggestion; it is
+# :ref:`l-plot-exporter-lost_dynamic_dimension`.
+#
 # The cause
 # +++++++++
 #
-# ``reshape(4, 2, 3)`` of a tensor with ``s0 * 6`` elements is possible for one ``s0``.
-# The exporter solves the equation. Change the number, and the symptom goes: -1 lets
-# torch compute the size, and ``x.shape[0]`` is the symbol itself.
+# Back to the constant. ``reshape(4, 2, 3)`` of a tensor with ``6 * batch`` elements is
+# possible for one batch size, and the exporter solves the equation. Change the number,
+# and the symptom goes: ``x.shape[0]`` is the symbol itself. (-1 does it too, where it
+# is the only one.)
 
 
 class AnyHeads(torch.nn.Module):
@@ -113,144 +189,179 @@ class AnyHeads(torch.nn.Module):
         return x.reshape(x.shape[0], 2, 3).softmax(dim=-1)
 
 
-program = torch.export.export(
-    AnyHeads(), (x,), dynamic_shapes=({0: batch},), strict=False
-)
+program = torch.export.export(AnyHeads(), (x,), dynamic_shapes=named, strict=False)
 print(program.range_constraints)
 assert len(program.range_constraints) == 1
+torch.testing.assert_close(AnyHeads()(x), Heads()(x))
 
 # %%
-# The usual causes
-# ++++++++++++++++
+# The usual causes and their fixes
+# ++++++++++++++++++++++++++++++++
 #
-# In each pair the first model has the fault and the second the fix. All of them are
-# small lines in large models.
+# All of them are small lines in large models. In each pair the second model computes
+# the same for the example. First, tables and states that have the size of the example.
 
 
-class Table:
-    """A table of the length of the example, and one that is long enough."""
-
-    class Fault(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("positions", torch.rand(4, 6))
-
-        def forward(self, x):
-            return x + self.positions
-
-    class Fix(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("positions", torch.rand(1024, 6))
-
-        def forward(self, x):
-            return x + self.positions[: x.shape[0]]
+def waves(rows):
+    return torch.sin(torch.arange(rows)[:, None] / 10.0 ** torch.arange(6))
 
 
-class Token:
-    """A learned row for each sample."""
+class Table(torch.nn.Module):
+    """A table of positions as long as the example"""
 
-    class Fault(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.token = torch.nn.Parameter(torch.rand(1, 6))
+    def __init__(self, rows=4):
+        super().__init__()
+        self.register_buffer("table", waves(rows))
 
-        def forward(self, x):
-            return torch.cat([self.token.expand(4, 6), x], dim=1)
-
-    class Fix(Fault):
-        def forward(self, x):
-            return torch.cat([self.token.expand(x.shape[0], -1), x], dim=1)
+    def forward(self, x):
+        return x + self.table
 
 
-class Compare:
-    """A special case for one size."""
-
-    class Fault(torch.nn.Module):
-        def forward(self, x):
-            return x - x.mean() if x.shape[0] == 4 else x
-
-    class Fix(torch.nn.Module):
-        def forward(self, x):
-            return x - x.mean()
+class LongTable(Table):
+    def forward(self, x):
+        return x + self.table[: x.shape[0]]
 
 
-class Number:
-    """A size that becomes a number of Python."""
+class State(torch.nn.Module):
+    """A buffer with one row for each sample"""
 
-    class Fault(torch.nn.Module):
-        def forward(self, x):
-            return x / float(len(x))
+    def __init__(self, rows=4):
+        super().__init__()
+        self.register_buffer("state", torch.zeros(rows, 6))
 
-    class Fix(torch.nn.Module):
-        def forward(self, x):
-            return x / x.shape[0]
-
-
-class Unpack:
-    """Rows that are taken one by one."""
-
-    class Fault(torch.nn.Module):
-        def forward(self, x):
-            return sum(row for row in x)
-
-    class Fix(torch.nn.Module):
-        def forward(self, x):
-            return x.sum(dim=0)
+    def forward(self, x):
+        return torch.tanh(x + self.state)
 
 
-class Stored:
-    """A size that is remembered from an earlier call."""
+class Token(torch.nn.Module):
+    """A learned token, expanded to a number of samples"""
 
-    class Fault(torch.nn.Module):
-        size = 4
+    def __init__(self):
+        super().__init__()
+        self.token = torch.nn.Parameter(torch.ones(1, 6))
 
-        def forward(self, x):
-            return x.new_zeros(self.size, 6) + x
-
-    class Fix(torch.nn.Module):
-        def forward(self, x):
-            return torch.zeros_like(x) + x
+    def forward(self, x):
+        return torch.cat([self.token.expand(4, 6), x], dim=1)
 
 
-PAIRS = [Table, Token, Compare, Number, Unpack, Stored]
-refused = []
-for pair in PAIRS:
-    try:
-        torch.export.export(
-            pair.Fault(), (x,), dynamic_shapes=({0: batch},), strict=False
+class AnyToken(Token):
+    def forward(self, x):
+        return torch.cat([self.token.expand(x.shape[0], -1), x], dim=1)
+
+
+# %%
+# Then sizes that are stored, compared, or used by Python. ``Compare`` is what vision
+# models do: they resize their positions, except when the size fits already. The size of
+# the example fits, so the export takes that shortcut.
+
+
+class Stored(torch.nn.Module):
+    """A batch size from the configuration"""
+
+    batch = 4
+
+    def forward(self, x):
+        return x.view(self.batch, 2, 3).sum(dim=1)
+
+
+class AnyStored(torch.nn.Module):
+    def forward(self, x):
+        return x.view(x.shape[0], 2, 3).sum(dim=1)
+
+
+class Compare(torch.nn.Module):
+    """A comparison with the size of the example"""
+
+    def __init__(self):
+        super().__init__()
+        self.positions = torch.nn.Parameter(waves(4).T[None])
+
+    def forward(self, x):
+        positions = self.positions
+        if x.shape[0] != positions.shape[2]:
+            positions = self.resize(x)
+        return x + positions[0].T
+
+    def resize(self, x):
+        return torch.nn.functional.interpolate(
+            self.positions, size=x.shape[0], mode="linear"
         )
-    except (torch._dynamo.exc.UserError, RuntimeError) as error:
-        refused.append(pair.__name__)
-        message = str(error).splitlines()[0].split("! For")[0]
-    else:
-        message = "exported"
-    torch.export.export(pair.Fix(), (x,), dynamic_shapes=({0: batch},), strict=False)
-    print(f"{pair.__name__:8} {message:30} {pair.__doc__}")
-assert refused == [pair.__name__ for pair in PAIRS]
+
+
+class NoCompare(Compare):
+    def forward(self, x):
+        return x + self.resize(x)[0].T
+
+
+class Number(torch.nn.Module):
+    """A size that becomes a number of Python"""
+
+    def forward(self, x):
+        return x / float(len(x))
+
+
+class SizeNumber(torch.nn.Module):
+    def forward(self, x):
+        return x / x.shape[0]
+
+
+class Rows(torch.nn.Module):
+    """A loop over the rows"""
+
+    def forward(self, x):
+        return sum(row for row in x)
+
+
+class NoRows(torch.nn.Module):
+    def forward(self, x):
+        return x.sum(dim=0)
+
 
 # %%
-# What the fixes cost: ``Table`` needs a largest length, and memory for it. ``Compare``
-# gives up the special case; if it is needed, export two programs. The others cost
-# nothing. All work on all releases of this page.
-#
-# Not every number is a fault. Where the model can only work for one size, such as a
-# fixed number of sensors, ``Dim.STATIC`` or no entry is the honest declaration.
+# Every first model is refused with the same words, every second one is exported.
+
+PAIRS = [
+    (Heads(), AnyHeads()),
+    (Table(), LongTable(1024)),
+    (State(), State(rows=1)),
+    (Token(), AnyToken()),
+    (Stored(), AnyStored()),
+    (Compare(), NoCompare()),
+    (Number(), SizeNumber()),
+    (Rows(), NoRows()),
+]
+programs = []
+for fault, fix in PAIRS:
+    try:
+        torch.export.export(fault, (x,), dynamic_shapes=named, strict=False)
+    except torch._dynamo.exc.UserError as error:
+        message = str(error)
+    else:
+        message = "This release exports it."
+    assert "Constraints violated (batch)" in message and "constant (4)" in message
+    torch.testing.assert_close(fix(x), fault(x))
+    program = torch.export.export(fix, (x,), dynamic_shapes=named, strict=False)
+    programs.append((fix, program))
+    print(f"{type(fault).__name__:8} {fault.__doc__}")
+
+# %%
+# What the fixes cost: a long table takes memory, and sets the largest size (``max`` of
+# the dimension). A state of one row fits if all rows start alike. Without the
+# comparison, positions are resized at each call. The others cost nothing. All work on
+# all releases of this page.
 #
 # The check
 # +++++++++
 #
-# Each fix against its model, on sizes that were not traced.
+# Each program against its model, on sizes that were not traced, the smallest and the
+# largest included.
 
-for model in [AnyHeads(), *(pair.Fix() for pair in PAIRS)]:
-    program = torch.export.export(
-        model, (x,), dynamic_shapes=({0: batch},), strict=False
-    )
+for fix, program in programs:
     exported = program.module()
     for size in (1, 2, 7, 1024):
-        inputs = torch.rand(size, 6)
-        torch.testing.assert_close(exported(inputs), model(inputs))
-print("seven programs, sizes 1, 2, 7 and 1024: same results")
+        rows = torch.rand(size, 6)
+        torch.testing.assert_close(exported(rows), fix(rows))
+    print(f"{type(fix).__name__:10} same results for sizes 1, 2, 7 and 1024")
 try:
     exported(torch.rand(1025, 6))
 except (AssertionError, RuntimeError) as error:
@@ -264,9 +375,10 @@ assert "1024" in message, message
 # To remember
 # +++++++++++
 #
-# * The message names the dimension and the size, not the line. Look for that number in
-#   the model first.
-# * Do not follow ``batch = 4``, except where one size is what you want.
+# * ``constant (4)``: the message names the dimension and the size, not the line. Look
+#   for that number in the model, and in the shapes of its buffers.
+# * Do not follow ``batch = 4`` or ``Dim.AUTO``, except where one size is what you want.
+#   Suggestions with an equation or a range keep the dimension dynamic.
 # * Sizes come from ``x.shape``, from -1, or from operators such as ``zeros_like``.
 #
 # Next: :ref:`l-plot-exporter-shapes-find-the-line` if the number is not in your code,

@@ -61,8 +61,8 @@ print(model(*make_inputs(2)).shape)
 # The symptom
 # +++++++++++
 #
-# The example is one clip. With a name the export fails. (Some releases add a stack to the
-# message, which is left out here.)
+# The example is one clip. With a name the export fails. (Some releases add a stack to
+# the message, which is left out here.)
 
 clip = Dim("clip", min=1, max=8)
 named = ({0: 5 * clip}, {0: clip})
@@ -121,8 +121,8 @@ assert any("0/1 specialized" in text for text in records) == (RELEASE >= (2, 8))
 # The cause
 # +++++++++
 #
-# The model plays no part: one that doubles its input has the same fate. Only the example
-# changes from row to row. Both modes of the exporter agree.
+# The model plays no part: one that doubles its input has the same fate. Only the
+# example changes from row to row. Both modes of the exporter agree.
 
 
 class Double(torch.nn.Module):
@@ -170,14 +170,15 @@ for clips in (2, 3, 8):
     torch.testing.assert_close(exported(*inputs), model(*inputs))
 
 # %%
-# A cache of length 1 or 0 is the same case: make the example cache two long. A dimension
-# that is 1 in production, to be broadcast, should be a constant: give it no entry.
+# A cache of length 1 or 0 is the same case: make the example cache two long. A
+# dimension that is 1 in production, to be broadcast, should be a constant: give it no
+# entry.
 #
 # The program refuses a size of 1
 # +++++++++++++++++++++++++++++++
 #
-# The range says that one clip is allowed, and the model can do it. Since 2.9 the program
-# refuses.
+# The range says that one clip is allowed, and the model can do it. Since 2.9 the
+# program refuses.
 
 try:
     result = exported(*make_inputs(1))
@@ -198,7 +199,8 @@ assert (result is None) == (message == "Guard failed: frames.size()[0] // 5 != 1
 # stride, ``n - 1``.
 #
 # Take the size from an input instead of computing it, and no question is asked. This
-# works on all releases of this page, in both modes. It needs an input that has the size.
+# works on all releases of this page, in both modes. It needs an input that has the
+# size.
 
 
 class ClipsByOffsets(torch.nn.Module):
@@ -221,10 +223,10 @@ print("same results with one clip, three and eight")
 # The program is wrong with a size of 1
 # +++++++++++++++++++++++++++++++++++++
 #
-# The dimension of an input is "at least 2" by decree, so a test for 1 has a known answer,
-# and no guard remembers it. The branch is lost. The program still takes one row, since
-# 1 is never checked, and returns the other branch. Nothing fails, on any release, with
-# any ``Dim``, in either mode.
+# The dimension of an input is "at least 2" by decree, so a test for 1 has a known
+# answer, and no guard remembers it. The branch is lost. The program still takes one
+# row, since 1 is never checked, and returns the other branch. Nothing fails, on any
+# release, with any ``Dim``, in either mode.
 
 
 class Centre(torch.nn.Module):
@@ -245,9 +247,9 @@ for n, strict in [(Dim("n", min=1), False), (Dim("n", min=2), True)]:
     assert torch.equal(centre(row), torch.zeros(1, 3))
 
 # %%
-# ``n < 2``, ``n > 1``, ``n == 0`` and what follows ``squeeze`` are lost in the same way:
-# after ``rows.squeeze(0)`` the first dimension of one row is its length, 3 here, and the
-# program goes on with 1.
+# ``n < 2``, ``n > 1``, ``n == 0`` and what follows ``squeeze`` are lost in the same
+# way: after ``rows.squeeze(0)`` the first dimension of one row is its length, 3 here,
+# and the program goes on with 1.
 
 
 class DivideBySize(torch.nn.Module):
@@ -266,11 +268,11 @@ torch.testing.assert_close(squeezed(row), row[0])
 # %%
 # Three fixes. If one formula covers both cases, use it. If a size of 1 never happens,
 # refuse it before you call the program: as above, a minimum of 2 in the ``Dim`` is not
-# checked (see :ref:`l-plot-exporter-shapes-ranges`). If it happens, keep the branch in the
-# program with ``torch.cond``: both branches are traced, and the size is compared at run
-# time. This works on all releases of this page, for one more operator in the program
-# (:ref:`l-plot-exporter-control-cond`). The warning that 2.10 gives, about its own
-# way to trace a branch, can be ignored.
+# checked (see :ref:`l-plot-exporter-shapes-ranges`). If it happens, keep the branch in
+# the program with ``torch.cond``: both branches are traced, and the size is compared at
+# run time. This works on all releases of this page, for one more operator in the
+# program (:ref:`l-plot-exporter-control-cond`). The warning that 2.10 gives, about its
+# own way to trace a branch, can be ignored.
 
 
 class CentreWithCond(torch.nn.Module):
@@ -457,8 +459,8 @@ assert HAS_OPTION == ("size()[0] != 1" in message), message
 #
 # * No dynamic dimension is 0 or 1. That holds for what is computed from it too: an
 #   example whose half is 1 is a bad one.
-# * Dimensions that need not be equal are different: a batch of 2, a length of 7, a cache
-#   of 5.
+# * Dimensions that need not be equal are different: a batch of 2, a length of 7, a
+#   cache of 5.
 # * No size is equal to a constant of the model: a window, a number of heads, the length
 #   of a table, a bound of the ``Dim``.
 # * It takes the branches that production takes.
@@ -493,11 +495,12 @@ for inputs in [(frames, offsets), (frames[:11], offsets[:2])]:
 # To remember
 # +++++++++++
 #
-# * Example sizes are 2 or more, differ from each other, and are no constants of the model.
-# * Test the program with a size of 1 against eager: a branch for 1, or a ``squeeze``, is
-#   wrong without an error.
-# * ``Guard failed: ... != 1`` comes from a size that is computed. Take it from an input,
-#   or exclude the size.
+# * Example sizes are 2 or more, differ from each other, and are no constants of the
+#   model.
+# * Test the program with a size of 1 against eager: a branch for 1, or a ``squeeze``,
+#   is wrong without an error.
+# * ``Guard failed: ... != 1`` comes from a size that is computed. Take it from an
+#   input, or exclude the size.
 # * ``backed_size_oblivious`` removes the special treatment since 2.7; it does not know
 #   broadcasting.
 #
