@@ -44,7 +44,12 @@ class Capture:
         codeop.Compile = _Compile  # what Sphinx-Gallery compiles a cell with
 
     def begin_cell(self) -> None:
-        """Open a cell, if none is open."""
+        """Open a cell, if none is open; what it prints on stderr is not its output.
+
+        Torch logs there, with times and process numbers. Sphinx-Gallery would show it:
+        https://github.com/sphinx-gallery/sphinx-gallery/issues/618.
+        """
+        sys.stderr = sys.__stderr__
         if self.since is None:
             self.since = time.perf_counter()
 
@@ -57,7 +62,8 @@ class Capture:
 
     def end_cell(self, line: int, variables: dict[str, Any]) -> None:
         """Close the cell that begins at ``line``."""
-        self.begin_cell()  # a cell that could not be parsed was never opened
+        if self.since is None:  # a cell that could not be parsed was never opened
+            self.since = time.perf_counter()
         seconds = round(time.perf_counter() - self.since, 2)
         cell = {"caught": self.caught, "seconds": seconds}
         if self.causes:

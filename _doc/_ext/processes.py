@@ -145,6 +145,8 @@ class RecipeBackend(ParallelBackendBase):
         folder, limit = job[1], job[4]
         receiver, sender = self.context.Pipe(duplex=False)
         log = folder.with_name(folder.name + ".log")
+        errors = log.with_suffix(".err")
+        errors.touch()
         process = self.context.Process(target=_child, args=(sender, log, job))
         try:
             with self.lock:
@@ -156,11 +158,13 @@ class RecipeBackend(ParallelBackendBase):
                     return receiver.recv(), ""
             except EOFError:  # the process ended without a word
                 process.join(GRACE)
+            logger.info("%s", errors.read_text("utf-8", "replace"))
             return None, _cause_of_death(process, log, job)
         finally:
             _kill(process)
             self.running.discard(process)
             log.unlink(missing_ok=True)
+            errors.unlink(missing_ok=True)
 
     def _report_death(
         self, source: Path, target: Path, conf: dict, death: str
@@ -245,6 +249,9 @@ def _child(sender: Connection, log: Path, job: tuple) -> None:
     source, folder, target, conf, limit = job
     shutil.copyfile(source, folder / source.name)
     os.chdir(folder)
+    # What torch logs goes to a file, which is shown if the process dies.
+    errors = os.open(log.with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(errors, 2)
     with log.open("w", encoding="utf-8") as dump:
         faulthandler.enable(dump)
         try:
