@@ -386,10 +386,11 @@ def count(call, function):
     same = 0
     for pair in PAIRS:
         try:
-            torch.testing.assert_close(call(*pair), function(*pair))
+            results = torch.utils._pytree.tree_leaves([call(*pair), function(*pair)])
         except REFUSED:
             continue
-        same += 1
+        first, second = results[: len(results) // 2], results[len(results) // 2 :]
+        same += all(map(torch.equal, first, second))
     return same
 
 

@@ -27,7 +27,7 @@ EXPECTED_ON_STDERR = {
 def unexpected(stderr: str) -> list[str]:
     """Return the lines that no entry above allows."""
     allowed = re.compile("|".join(EXPECTED_ON_STDERR.values()))
-    return [line for line in stderr.splitlines() if line and not allowed.match(line)]
+    return [line for line in stderr.splitlines() if line.strip() and not allowed.match(line)]
 
 
 def recorded_output(recipe: str) -> str:
@@ -38,8 +38,8 @@ def recorded_output(recipe: str) -> str:
 
 
 def lines(text: str) -> list[str]:
-    """Return the lines of a text, without what a page does not keep."""
-    return [line.rstrip() for line in text.expandtabs().splitlines() if line.strip()]
+    """Return the lines of a text, without what a page does not keep: outer spaces."""
+    return [line.strip() for line in text.expandtabs().splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
