@@ -83,6 +83,11 @@ recipe_topics = [
     "data-dependent values",
     "wrong results",
     "side effects",
+    "operators",
+    "modules",
+    "after the export",
+    "onnx",
+    "whole models",
 ]
 recipe_symptoms = [
     "export fails",

@@ -147,8 +147,21 @@ def _new_registrations(entries: Iterable[tuple[str, Any]]) -> list[str]:
         f"registers {key.__module__}.{key.__qualname__} in {registry} and does not "
         "take it out again."
         for registry, key in sorted(entries, key=str)
-        if isinstance(key, type) and key.__module__.partition(".")[0] != "torch"
+        if isinstance(key, type)
+        and key.__module__.partition(".")[0] != "torch"
+        and not _registered_by_its_base(key)
     ]
+
+
+def _registered_by_its_base(cls: type) -> bool:
+    """Tell whether a library registers the class when it is defined.
+
+    transformers does so with each ``ModelOutput``, in ``__init_subclass__``.
+    """
+    bases = cls.__mro__[1:-1]
+    return cls.__module__ != "__main__" and any(
+        "__init_subclass__" in vars(base) for base in bases
+    )
 
 
 def _settings() -> dict[str, Any]:

@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -248,6 +249,9 @@ def _compare(app: Sphinx, target: Path, cells: list[dict]) -> None:
     elif [c["source"] for c in record["cells"]] != [c["source"] for c in cells]:
         problem = f"was edited after {shown} was recorded: run 'make transcripts'."
     elif differences := _differences(record["cells"], cells):
+        if program := missing_program(target.read_text("utf-8")):
+            logger.info("recipes/%s: %s is not installed.", target.name, program)
+            return
         problem = f"no longer prints what {shown} says.\n{differences}"
     else:
         return
@@ -335,6 +339,16 @@ def needed_release(source: str) -> str | None:
     A recipe names it by a comment: ``# sphinx_gallery_needs_torch = "2.8"``.
     """
     return extract_file_config(source).get("needs_torch")
+
+
+def missing_program(source: str) -> str | None:
+    """Return the program that a recipe needs and this machine does not have.
+
+    A recipe that prints something else without a program names it by a comment:
+    ``# sphinx_gallery_needs_program = "g++"``.
+    """
+    program = extract_file_config(source).get("needs_program")
+    return program if program and not shutil.which(program) else None
 
 
 def applies(source: str) -> bool:
