@@ -26,6 +26,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     # ours
     "_ext.downloads",
+    "_ext.errors",
     "_ext.freshness",
     "_ext.functions",
     "_ext.inventories",

@@ -96,11 +96,13 @@ assert found > 0, message
 # +++++++++
 #
 # The exporter runs the model on fake tensors: they have a shape and a dtype, and no
-# values. NumPy cannot compute with them, so somebody must say which shape and dtype
-# come out. That is a fake implementation: a function with the same arguments that
-# allocates the output and fills nothing in. With it, and nothing else changed, the
-# model is exported. It may use ``signal.shape``, and must not read values. (The range
-# of ``samples`` begins at two frames, since a size of 1 is special:
+# values. (The `place that raises
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_library/custom_ops.py#L779>`_.)
+# NumPy cannot compute with them, so somebody must say which shape and dtype come out.
+# That is a fake implementation: a function with the same arguments that allocates the
+# output and fills nothing in. With it, and nothing else changed, the model is exported.
+# It may use ``signal.shape``, and must not read values. (The range of ``samples``
+# begins at two frames, since a size of 1 is special:
 # :ref:`l-plot-exporter-shapes-zero-one`.)
 
 
@@ -148,8 +150,8 @@ assert good["constant"] == [True, False]
 # %%
 # No export failed and no run failed. With the wrong shape, the division by
 # ``energy.shape[1]`` became a division by the number of samples. The constant one is
-# right on the example only. The dtype does no harm here: what follows the operator
-# does not ask for it. A model that does gets another branch.
+# right on the example only. The dtype does no harm here, since nothing after the
+# operator asks for it.
 #
 # opcheck
 # +++++++
@@ -188,53 +190,55 @@ frame_energy.register_fake(frame_energy_fake)
 # An output whose size depends on the data
 # ++++++++++++++++++++++++++++++++++++++++
 #
-# ``loud_frames`` returns the positions where the energy is above a threshold. No
+# ``loud_rows`` returns the rows of the batch whose energy is above a threshold. No
 # formula of the input's shape gives their number. A fake implementation that returns
 # the largest possible size is accepted, and what the model computes from that size is
 # wrong, again without an error.
 
 
-@torch.library.custom_op("cookbook_custom::loud_frames", mutates_args=())
-def loud_frames(energy: torch.Tensor, threshold: float) -> torch.Tensor:
-    return (energy.flatten() > threshold).nonzero().flatten()
+@torch.library.custom_op("cookbook_custom::loud_rows", mutates_args=())
+def loud_rows(energy: torch.Tensor, threshold: float) -> torch.Tensor:
+    return (energy > threshold).nonzero().squeeze(1)
 
 
 class LoudShare(torch.nn.Module):
     def forward(self, signal):
-        energy = frame_energy(signal, 4)
-        found = loud_frames(energy, 4.0)
-        return energy.flatten()[found] * (found.shape[0] / energy.numel())
+        energy = frame_energy(signal, 4).sum(dim=1)
+        found = loud_rows(energy, 20.0)
+        return energy[found] * (found.shape[0] / energy.shape[0])
 
 
-@loud_frames.register_fake
-def loud_frames_bound(energy, threshold):
-    return energy.new_empty(energy.numel(), dtype=torch.int64)
+@loud_rows.register_fake
+def loud_rows_bound(energy, threshold):
+    return energy.new_empty(energy.shape[0], dtype=torch.int64)
 
 
 share = LoudShare()
 bound = torch.export.export(share, (signal,), dynamic_shapes=shapes, strict=False)
-print("eager:  ", share(signal)[:3])
-print("program:", bound.module()(signal)[:3])
+print("eager:  ", share(signal))
+print("program:", bound.module()(signal))
 assert not torch.allclose(bound.module()(signal), share(signal))
 
 # %%
-# ``torch.library.get_ctx().new_dynamic_size()`` makes a new symbol for a size that
-# only the run knows. Its default range begins at 0, and ``min=`` and ``max=`` narrow
-# it. Use every symbol that you make in a shape that you return.
+# `torch.library.get_ctx().new_dynamic_size()
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_library/fake_impl.py#L163>`_
+# makes a new symbol for a size that only the run knows. Its default range begins at 0,
+# and ``min=`` and ``max=`` narrow it. Use every symbol that you make in a shape that
+# you return.
 
 
-@loud_frames.register_fake
-def loud_frames_fake(energy, threshold):
+@loud_rows.register_fake
+def loud_rows_fake(energy, threshold):
     count = torch.library.get_ctx().new_dynamic_size()
     return energy.new_empty(count, dtype=torch.int64)
 
 
 program = torch.export.export(share, (signal,), dynamic_shapes=shapes, strict=False)
 for node in program.graph.nodes:
-    if "loud_frames" in str(node.target):
+    if "loud_rows" in str(node.target):
         print(node.target, tuple(node.meta["val"].shape))
         assert str(node.meta["val"].shape[0]).startswith("u")
-tests = torch.library.opcheck(loud_frames, (frame_energy(signal, 4), 4.0))
+tests = torch.library.opcheck(loud_rows, (torch.tensor([3.0, 30.0, 25.0]), 20.0))
 assert set(tests.values()) == {"SUCCESS"}
 
 # %%
@@ -245,12 +249,12 @@ assert set(tests.values()) == {"SUCCESS"}
 # +++++++++
 #
 # Shapes that were not traced, the smallest among them, and a silent signal, for which
-# ``loud_frames`` finds nothing.
+# ``loud_rows`` finds nothing.
 
 exported = program.module()
 for x in (torch.randn(1, 8), torch.randn(2, 31), torch.randn(7, 90), torch.zeros(2, 9)):
     torch.testing.assert_close(exported(x), share(x))
-    print(f"{tuple(x.shape)}: {exported(x).shape[0]} loud frames")
+    print(f"{tuple(x.shape)}: {exported(x).shape[0]} loud rows")
 
 # %%
 # A signal shorter than two blocks is out of the range.
@@ -343,7 +347,7 @@ torch.testing.assert_close(decomposed.module()(signal), Gated()(signal))
 # definitions again.
 
 library._destroy()
-for operator in (frame_energy, loud_frames):
+for operator in (frame_energy, loud_rows):
     operator._lib._destroy()
 
 # %%

@@ -17,8 +17,8 @@ declaration.
 .. meta::
    :description: Name every argument the operator writes into in mutates_args, return
       nothing, and run torch.library.opcheck.
-   :keywords: mutates_args, in-place custom operator, auto_functionalized, mutation lost,
-      alias annotations, kv cache operator, opcheck, torch.library.custom_op
+   :keywords: mutates_args, in-place custom operator, auto_functionalized, mutation
+      lost, alias annotations, kv cache operator, opcheck, torch.library.custom_op
 """
 
 # %%
@@ -28,7 +28,8 @@ declaration.
 # ``write_rows`` is an operator that writes new rows into a cache at given positions,
 # as kernels for key/value caches do. It returns nothing. The body is one line of torch
 # here; what matters is that the exporter does not look into it. The declaration says
-# that it mutates nothing, and this is wrong.
+# that it mutates nothing, and this is wrong. torch then asks for a fake implementation
+# (:ref:`l-plot-exporter-ops-custom`); it returns nothing, as the operator does.
 
 # sphinx_gallery_tags = ["operators", "wrong without an error", "conversion fails"]
 # sphinx_gallery_wording = "custom op disappears from the graph"
@@ -75,7 +76,7 @@ print(expected[0, :4])
 #
 # The exported program gives the same result. Its decomposed form gives zeros: nothing
 # was written. ``run_decompositions({})`` is given an empty table, so no operator is
-# asked to be replaced. The converter to ONNX and other backends take the same step.
+# asked to be replaced. The converter to ONNX takes the same step.
 
 
 def export(write_rows, strict=False):
@@ -97,9 +98,9 @@ assert not lost.any()
 
 strict = export(undeclared, strict=True)
 torch.testing.assert_close(strict.module()(*inputs), expected)
-assert (
-    not export(undeclared, strict=True).run_decompositions({}).module()(*inputs).any()
-)
+strict = export(undeclared, strict=True).run_decompositions({})
+assert not strict.module()(*inputs).any()
+print("strict:    ", strict.module()(*inputs)[0, :4])
 
 # %%
 # The cause
@@ -120,7 +121,8 @@ assert "cookbook_write.undeclared.default" not in targets(decomposed)
 # %%
 # ``mutates_args`` becomes the *schema* of the operator, the line of text by which torch
 # knows it. This one says: reads three tensors, returns nothing. A call with no result
-# that changes nothing is dead code, and ``run_decompositions`` removes dead code.
+# that changes nothing is dead code, and ``run_decompositions`` `removes dead code
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_functorch/_aot_autograd/graph_capture.py#L388>`_.
 
 print(undeclared._opoverload._schema)
 assert not undeclared._opoverload._schema.is_mutable
@@ -171,9 +173,10 @@ assert tests["test_schema"] == "SUCCESS"
 # ++++++++++++++++++++++
 #
 # ``run_decompositions`` makes the program functional: no node writes into the value of
-# another one. The operator is wrapped in ``auto_functionalized_v2``, which runs it on a
-# copy and returns the copy. What was written is then an output of the graph, and the
-# signature says that it becomes the new value of the buffer.
+# another one. The operator is wrapped in ``auto_functionalized_v2`` (up to 2.9
+# ``auto_functionalized``), which runs it on a copy and returns the copy. What was
+# written is then an output of the graph, and the signature says that it becomes the new
+# value of the buffer.
 
 print(targets(decomposed))
 print(dict(decomposed.graph_signature.buffers_to_mutate))
@@ -181,14 +184,14 @@ assert any("auto_functionalized" in target for target in targets(decomposed))
 assert list(decomposed.graph_signature.buffers_to_mutate.values()) == ["cache"]
 
 # %%
-# The price: each call in the decomposed program copies the whole argument (a compiler
-# such as inductor can remove the copy), and a backend must know
-# ``auto_functionalized_v2``.
+# The price: each call in the decomposed program copies the whole argument, and a
+# backend must know the `wrapper
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_higher_order_ops/auto_functionalize.py#L383>`_.
 # The program as it was exported has neither: it calls the operator in place.
 #
-# A backend without it takes an operator that returns the new value. The model does the
-# write with ``copy_``, which torch knows. This operator needs a fake implementation,
-# and copies the cache in eager mode too.
+# A backend without the wrapper takes an operator that returns the new value. The model
+# does the write with ``copy_``, which torch knows. This operator needs a fake
+# implementation, and copies the cache in eager mode too.
 
 
 @torch.library.custom_op("cookbook_write::functional", mutates_args=())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright import sync_api
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
@@ -165,3 +166,29 @@ def _failing(record: dict) -> dict:
     for number in (3, 4, 5):
         record = _with(record, number, output=[], caught=[])
     return {**record, "status": "fails"}
+
+
+CHROMIUM = shutil.which("chromium")
+#: Neither a sandbox nor a graphics card nor a word to its maker.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+#: For tests that look at pages in a browser.
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium: install the package chromium"
+)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start Chromium."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()

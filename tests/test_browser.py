@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import functools
 import http.server
-import shutil
 import threading
 
 import pytest
-from playwright import sync_api
+from conftest import needs_chromium
 
-CHROMIUM = shutil.which("chromium")
-#: Neither a sandbox nor a graphics card nor a word to its maker.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 RECIPE = "auto_recipes/plot_differs.html"
 OTHER = "auto_recipes/plot_unicode.html"
 PHONE = {"width": 390, "height": 844}
@@ -36,9 +24,7 @@ for (const name of ["getItem", "setItem", "removeItem"]) {
 }
 """
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium: install the package chromium"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +44,6 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_):
         """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Start Chromium."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

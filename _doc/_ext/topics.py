@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _LISTED = re.compile(r"^\.\. recipes::\n\n((?: {3}\w+\n)+)", re.MULTILINE)
+_TITLE = re.compile(r"^(.+)\n=+$", re.MULTILINE)
 _PARAGRAPH = re.compile(r"^=+\n\n(.+?)\n\n", re.MULTILINE | re.DOTALL)
 
 
@@ -35,6 +36,12 @@ def listed(srcdir: Path, topic: str) -> list[str]:
     text = Path(srcdir, f"{page(topic)}.rst").read_text("utf-8")
     found = _LISTED.search(text)
     return found[1].split() if found else []
+
+
+def heading(srcdir: Path, topic: str) -> str:
+    """Return the title of the page of a topic."""
+    text = Path(srcdir, f"{page(topic)}.rst").read_text("utf-8")
+    return _TITLE.search(text)[1]
 
 
 class _Cards(SphinxDirective):
@@ -95,10 +102,8 @@ class RecipeGallery(_Cards):
         path = Path(self.env.srcdir, f"{page(topic)}.rst")
         self.env.note_dependency(path)
         text = path.read_text("utf-8")
-        heading = re.search(r"^(.+)\n=+$", text, re.MULTILINE)[1]
-        section = nodes.section(
-            "", nodes.title("", heading), ids=[nodes.make_id(topic)]
-        )
+        title = nodes.title("", heading(self.env.srcdir, topic))
+        section = nodes.section("", title, ids=[nodes.make_id(topic)])
         lines = _PARAGRAPH.search(text)[1].splitlines()
         lines += ["", f":doc:`Read the introduction </{page(topic)}>`."]
         self.state.nested_parse(StringList(lines, str(path)), 0, section)
