@@ -27,7 +27,9 @@ EXPECTED_ON_STDERR = {
 def unexpected(stderr: str) -> list[str]:
     """Return the lines that no entry above allows."""
     allowed = re.compile("|".join(EXPECTED_ON_STDERR.values()))
-    return [line for line in stderr.splitlines() if line.strip() and not allowed.match(line)]
+    return [
+        line for line in stderr.splitlines() if line.strip() and not allowed.match(line)
+    ]
 
 
 def recorded_output(recipe: str) -> str:

@@ -14,7 +14,9 @@
   function words(text) {
     const plain = text
       .replace(/\x1b\[[0-9;]*m|\[\d+m/g, "")
-      .replace(/^\s*File "[^"]*", line \d+.*$/gm, " ")
+      .replace(/^\s*> ?/gm, "")
+      .replace(/^Traceback \(most recent call last\):$/gm, "")
+      .replace(/^\s*File "[^"]*", line \d+.*(\n {4}.*)?$/gm, "")
       .replace(/^[IWEV]\d{4} [\d:.]+ +\d+ \S+\]/gm, " ")
       .replace(/0x[0-9a-f]+/gi, " ")
       .toLowerCase()
@@ -187,7 +189,7 @@
       status.textContent = "";
       if (good.length) status.append(link(text));
       else if (text) status.append(...nothing());
-      form.dataset.answered = text;
+      form.dataset.answered = text.length; // what has been answered, for tests
     }
 
     /* A link to this answer, for others. */

@@ -1,0 +1,246 @@
+"""The box for errors, in a real browser: the right recipe, and no false confidence."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from bs4 import BeautifulSoup
+from conftest import RECIPES, ROOT, needs_chromium
+
+pytestmark = needs_chromium
+
+#: Shares of the real errors whose recipe is first, and among the first three.
+FIRST, THREE = 0.85, 0.95
+
+#: Milliseconds that a paste of 5,000 characters may take, the best of five.
+FAST = 50
+
+UNRELATED = {
+    "out of memory": (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 "
+        "has a total capacity of 23.69 GiB of which 1.12 GiB is free. Including "
+        "non-PyTorch memory, this process has 22.56 GiB memory in use. If reserved but "
+        "unallocated memory is large try setting PYTORCH_CUDA_ALLOC_CONF="
+        "expandable_segments:True to avoid fragmentation."
+    ),
+    "pip": (
+        "ERROR: Could not find a version that satisfies the requirement torch==9.9 "
+        "(from versions: 2.5.1, 2.6.0)\nERROR: No matching distribution found for torch"
+    ),
+    "lorem": (
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor "
+        "incididunt ut labore et dolore magna aliqua."
+    ),
+    "key": "Traceback (most recent call last):\n  File 'a.py'\nKeyError: 'x'",
+    "shapes": "RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x5 and 2x1)",
+    "module": "ModuleNotFoundError: No module named 'torchvision'",
+    "numpy": "AttributeError: module 'numpy' has no attribute 'float'.",
+    "log": "2026-11-22 10:00:00 INFO epoch 7 loss 0.25 accuracy 0.5 saved\n" * 17000,
+    "markup": "<script>document.title = 'x'</script><img src=x onerror='alert(1)'>",
+    "spaces": "  \n\t ",
+}
+
+
+def real_errors():
+    """Return the errors of real people, with the recipes that answer them."""
+    lines = (ROOT / "tests/data/real_errors.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def index(html):
+    """Return the index for tools."""
+    return json.loads((html / "errors.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def page(browser, html):
+    """Open the page of errors; nothing may go wrong, and nothing be asked elsewhere."""
+    context = browser.new_context()
+    page, troubles = context.new_page(), []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("dialog", lambda dialog: troubles.append(dialog.message))
+    page.on("request", lambda r: r.url.startswith("file:") or troubles.append(r.url))
+    page.goto((html / "errors.html").as_uri())
+    yield page
+    context.close()
+    assert troubles == []
+
+
+def ask(page, text):
+    """Paste a text, wait for the answers, and return the recipes in their order."""
+    page.evaluate(
+        """text => {
+          const box = document.querySelector("#error-text");
+          delete box.form.dataset.answered;
+          box.focus();
+          box.value = text;
+          box.dispatchEvent(new Event("input"));
+        }""",
+        text,
+    )
+    return answers(page, text)
+
+
+def answers(page, text):
+    """Wait for the answers to a text, and return the recipes in their order."""
+    page.wait_for_function(
+        "n => document.querySelector('.error-box').dataset.answered === `${n}`",
+        arg=len(text.strip()),
+    )
+    links = page.locator("#error-matches li a").all()
+    return [re.search(r"(plot_\w+)\.html", x.get_attribute("href"))[1] for x in links]
+
+
+def test_real_errors_are_answered(page):
+    """The recipe for an error is the first answer, or among the first three."""
+    wrong, first, three = [], 0, 0
+    for case in real_errors():
+        found = ask(page, case["text"])
+        first += bool(set(found[:1]) & set(case["recipes"]))
+        three += bool(set(found[:3]) & set(case["recipes"]))
+        if not set(found[:1]) & set(case["recipes"]):
+            wrong.append(f"{case['id']}: {found[:3]}")
+    total = len(real_errors())
+    assert first / total >= FIRST, f"{first} of {total}: {wrong}"
+    assert three / total >= THREE, f"{three} of {total}: {wrong}"
+
+
+@pytest.mark.parametrize("name", UNRELATED)
+def test_no_answer_to_something_else(page, name):
+    """A text that has nothing to do with export gets no confident answer."""
+    assert ask(page, UNRELATED[name]) == []
+    status = page.inner_text("#error-status")
+    assert ("No recipe" in status) == bool(UNRELATED[name].strip())
+    assert page.locator(".error-box img, .error-box script").count() == 0
+
+
+def pasted(text, how):
+    """Return a message the way people paste it."""
+    lines = text.splitlines()
+    return {
+        "colours": "\n".join(f"\x1b[31m{line}\x1b[0m" for line in lines),
+        "log": "\n".join(f"E0101 10:00:00.123 77 a/b.py:7] {line}" for line in lines),
+        "quoted": "\n".join(f"> {line}" for line in lines),
+        "wrapped": re.sub(r"(.{50}\S*) ", r"\1\n    ", text),
+        "traceback": (
+            "Traceback (most recent call last):\n"
+            '  File "/home/me/model.py", line 12, in forward\n    return self.net(x)\n'
+            f"{text}"
+        ),
+        "names": re.sub(r"\b([su])\d+\b", r"\g<1>9", text),
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how", ["colours", "log", "quoted", "wrapped", "traceback", "names"]
+)
+def test_the_way_of_pasting_does_not_matter(page, how):
+    """Ten errors, decorated: the first answer is the same."""
+    for case in real_errors()[::6]:
+        plain = ask(page, case["text"])[:1]
+        assert ask(page, pasted(case["text"], how))[:1] == plain, case["id"]
+
+
+def test_the_cause_wins_against_its_wrapper(page):
+    """A message inside "step 1/3" leads to the recipe for the message."""
+    inner = (
+        "Could not guard on data-dependent expression Eq(u0, 1) (unhinted: Eq(u0, 1))"
+    )
+    text = (
+        "torch.onnx._internal.exporter._errors.TorchExportError: Failed to export the "
+        "model with torch.export. This is step 1/3 of exporting the model to ONNX.\n\n"
+        f"## Exception summary\n\n{inner}"
+    )
+    found = ask(page, text)
+    assert set(found) & {"plot_exporter_data_guard", "plot_exporter_control_cond"}
+
+
+def test_an_answer_says_what_to_do(page):
+    """An answer has the link to the cell, the message, the releases and the advice."""
+    ask(page, "cannot mutate tensors with frozen storage")
+    first = page.locator("#error-matches li").first
+    assert "#cell-" in first.locator("a").get_attribute("href")
+    assert "frozen storage" in first.locator("code").inner_text()
+    assert first.locator(".error-releases").inner_text().startswith("torch 2.")
+    assert len(first.locator(".error-advice").inner_text()) > 20
+
+
+def test_an_answer_can_be_shared(page, html):
+    """The link to an answer gives the same answers."""
+    text = "No ONNX function found for <OpOverload(op='my.op', overload='default')>"
+    found = ask(page, text)
+    assert found[0] == "plot_exporter_onnx_missing_op"
+    page.goto(
+        html.as_uri()
+        + "/"
+        + page.locator("#error-status a").get_attribute("href").removeprefix("./")
+    )
+    assert answers(page, text) == found
+    page.goto((html / "errors.html").as_uri() + "?q=%3Cimg+src%3Dx%3E")
+    answers(page, "<img src=x>")
+    assert page.locator(".error-box img").count() == 0
+
+
+def test_by_keyboard(page):
+    """Typing finds, and the next stops of the Tab key are the answers."""
+    page.focus("#error-text")
+    page.keyboard.insert_text("cannot mutate tensors with frozen storage")
+    page.wait_for_selector("#error-matches li")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    href = page.evaluate("document.activeElement.getAttribute('href')")
+    assert "plot_exporter_effects_mutation" in href
+
+
+def test_front_page_has_the_box(page, html):
+    """The same box stands on the front page."""
+    page.goto((html / "index.html").as_uri())
+    assert ask(page, "cannot mutate tensors with frozen storage")
+
+
+def test_answers_are_fast(page):
+    """5,000 characters against all recipes."""
+    page.focus("#error-text")
+    page.wait_for_function("globalThis.cookbookErrors")
+    text = "\n".join(case["text"] for case in real_errors())[:5000]
+    times = page.evaluate(
+        """text => {
+          const index = cookbookRank.prepare(cookbookErrors);
+          return [0, 1, 2, 3, 4].map(() => {
+            const start = performance.now();
+            cookbookRank.rank(index, text);
+            return performance.now() - start;
+          });
+        }""",
+        text,
+    )
+    assert min(times) < FAST
+
+
+def test_without_javascript(browser, html):
+    """The page is an index of all recipes, and shows no box that does nothing."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((html / "errors.html").as_uri())
+    assert not page.locator("#error-text").is_visible()
+    text = page.inner_text("article")
+    assert "cannot mutate tensors with frozen storage" in text
+    context.close()
+
+
+def test_index_of_all_messages(html, index):
+    """Each recipe is in the list and in the index, and each link leads to a cell."""
+    soup = BeautifulSoup((html / "errors.html").read_text("utf-8"), "html.parser")
+    shown = {a["href"].partition("#")[0] for a in soup.select("article a[href]")}
+    assert index["format"] == 1
+    assert [recipe["name"] for recipe in index["recipes"]] == [p.stem for p in RECIPES]
+    for recipe in index["recipes"]:
+        assert recipe["page"] in shown
+        text = (html / recipe["page"]).read_text("utf-8")
+        for message in recipe["messages"]:
+            assert f'id="{message["cell"]}"' in text
+            assert message["releases"] and message["type"] and message["message"]
+            assert set(message["releases"]) <= set(index["releases"])
