@@ -19,6 +19,7 @@
       .replace(/^\s*File "[^"]*", line \d+.*(\n {4}.*)?$/gm, "")
       .replace(/^[IWEV]\d{4} [\d:.]+ +\d+ \S+\]/gm, " ")
       .replace(/0x[0-9a-f]+/gi, " ")
+      .replace(/\b(?:\w+\.)+(?=[A-Z])/g, "") // torch._dynamo.exc.UserError
       .toLowerCase()
       .replace(/\b(?:zuf|zf|u|s)\d+\b/g, " sym ");
     const found = plain.match(/[a-z_]+|\/\/|[=!<>]=|[-+*\/%<>]|\d+/g) ?? [];
@@ -107,8 +108,9 @@
     return [...answers]
       .map(([recipe, { best, more, message, whole }]) => {
         const score = best + more;
-        const sure = score >= 21 || (score >= 13 && whole >= 0.75);
-        return { recipe: index.recipes[recipe], message, score, confident: sure };
+        const confident =
+          score >= 21 || (score >= 13 && whole >= 0.75) || (score >= 6 && whole >= 0.9);
+        return { recipe: index.recipes[recipe], message, score, confident };
       })
       .sort((a, b) => b.score - a.score);
   }
