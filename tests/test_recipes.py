@@ -21,6 +21,19 @@ EXPECTED_ON_STDERR = {
         r"|  return cls.__new__\(cls, \*args\)"
     ),
     "the graph of an export that failed": r"class GraphModule\(|def forward\(| +\S",
+    "a traceback that it, or onnxscript, logs": (
+        r"--- Logging error ---|Traceback |During handling |Call stack:|Message: |\t"
+        r"|Arguments: |[\w.]+Error: |Check the documentation of torch.load"
+    ),
+    "onnxscript's, where an opset cannot be converted": (
+        r"The model version conversion is not |Failed to convert the model to the target"
+    ),
+    "onnxruntime's, of a run that fails": r"\x1b\[(1;31m.*\[E:onnxruntime|m$)",
+    "AOTInductor's, of an input that a package refuses": r"Error: input_handles\[",
+    "its own, about the list in which an LSTM keeps its weights": (
+        r".*UserWarning: The tensor attributes self\.layer\._flat_weights"
+    ),
+    "its profiler's": r"USDT:.* profiler_st",
 }
 
 
