@@ -31,6 +31,7 @@ extensions = [
     "_ext.functions",
     "_ext.inventories",
     "_ext.isolation",
+    "_ext.pictures",
     "_ext.release_pages",
     "_ext.releases",
     "_ext.topics",
@@ -54,8 +55,10 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     # A page shows what a script prints, not the value of a cell's last expression.
     "capture_repr": (),
-    # No pictures are taken: this notes when each cell ends.
-    "image_scrapers": ("_ext.capture.end_cell",),
+    # The first notes when a cell ends, the second draws the programs that it made.
+    "image_scrapers": ("_ext.capture.end_cell", "_ext.pictures.scrape"),
+    # The class of every variable in the code would be a third of a page.
+    "inspect_global_variables": False,
     # Each recipe has a process of its own: there is nothing to reset.
     "reset_modules": (),
     # The exit status still says that a recipe failed: see _ext/isolation.py.
@@ -133,7 +136,7 @@ intersphinx_mapping = {
 html_theme = "furo"
 html_title = project
 html_static_path = ["_doc/_static"]
-html_css_files = ["cookbook.css", "releases.css"]
+html_css_files = ["cookbook.css", "pictures.css", "releases.css"]
 html_copy_source = False
 html_show_sourcelink = False
 

@@ -73,7 +73,8 @@ Recipes
 =======
 """
 
-#: The pages of the topics list the recipes of the site, and these are others.
+#: The pages of the topics, and that of errors, list the recipes of the site, and these
+#: may be others.
 PAGES = f"""\
 {HEADER}
 .. toctree::
@@ -484,7 +485,7 @@ def make_site(name: str, texts: dict[str, str], changes: str = "", **rest: Any) 
     folder = WORK / name
     shutil.rmtree(folder, ignore_errors=True)
     generated = ("_ext", "__pycache__", "auto_recipes", "sg_execution_times.rst")
-    ignored = shutil.ignore_patterns(*generated, "topics")
+    ignored = shutil.ignore_patterns(*generated, "topics", "errors.rst")
     shutil.copytree(ROOT / "_doc", folder / "_doc", ignore=ignored)
     (folder / "_doc/index.rst").write_text(PAGES, "utf-8")
     (folder / "recipes").mkdir()

@@ -2,8 +2,9 @@
 
 The index is made of the transcripts: each exception and warning that a recipe met under
 any release, with the cell that shows it. A recipe adds wordings that it does not print,
-in its own file (see :mod:`_ext.front`). ``errors.json`` is the index; the page works with
-the same data, as a script, because a page that is opened from a disk may not read files.
+in its own file (see :mod:`_ext.front`). ``errors.json`` is the index; the page works
+with the same data, as a script, because a page that is opened from a disk may not read
+files.
 The matching itself is in ``_static/errors.js``.
 """
 

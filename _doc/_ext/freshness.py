@@ -31,7 +31,14 @@ logger = logging.getLogger(__name__)
 
 #: What runs a recipe, besides what the recipe imports.
 RUNNERS = ("sphinx-gallery", "joblib")
-RUNNER_MODULES = ("capture.py", "leaks.py", "processes.py", "warm.py")
+RUNNER_MODULES = (
+    "capture.py",
+    "leaks.py",
+    "pictures.py",
+    "processes.py",
+    "programs.py",
+    "warm.py",
+)
 
 
 #: What must be there of a recipe that is not run again.
@@ -191,6 +198,9 @@ def _check(source: Path, target: Path, settings: str) -> None:
         return
     _stamp(target).unlink(missing_ok=True)
     _key_file(target).unlink(missing_ok=True)
+    # A recipe's new thumbnail may have another suffix; the first one found is shown.
+    for old in target.parent.glob(f"images/thumb/sphx_glr_{target.stem}_thumb.*"):
+        old.unlink()
     if recorded:
         changed = [name for name in now if recorded.get(name) != now[name]]
         what = ", ".join(changed) or "output"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 #: What a forked recipe finds already imported; the last one closes the list.
-PRELOAD = ["_ext.processes", "sphinx.cmd.build", "_ext.warm"]
+PRELOAD = ["_ext.processes", "_ext.pictures", "sphinx.cmd.build", "_ext.warm"]
 
 
 def _check(_: Sphinx, config: Config) -> None:

@@ -53,14 +53,19 @@ LONGEST = 200
 Places = dict[Change, list[tuple[Recipe, int]]]
 
 
+def watch(env: BuildEnvironment, config: Config) -> None:
+    """Read the current page again when a recipe or a transcript changes."""
+    fingerprint = _fingerprint(Path(env.srcdir), config)
+    env.metadata[env.docname]["all_transcripts"] = fingerprint
+
+
 class _ReleaseDirective(SphinxDirective):
     """A directive that shows what is known of all recipes."""
 
     def recipes(self) -> list[Recipe]:
-        """Return all recipes, and read the page again when one of them changes."""
+        """Return all recipes."""
         srcdir = Path(self.env.srcdir)
-        metadata = self.env.metadata[self.env.docname]
-        metadata["all_transcripts"] = _fingerprint(srcdir, self.config)
+        watch(self.env, self.config)
         pages = recipes(srcdir, self.config)
         return [Recipe(page, srcdir, self.config) for page in pages]
 
@@ -156,10 +161,47 @@ class ReleaseChanges(_ReleaseDirective):
         return [_section(old, new, found) for old, new in reversed(pairs)]
 
 
+class ReleaseNews(_ReleaseDirective):
+    """``.. release-news::`` counts what the newest release changed."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a list of counts, and a link to the changes themselves."""
+        old, new = list(folders(self.config))[-2:]
+        compared = [
+            r for r in self.recipes() if r.is_recorded(old) and r.is_recorded(new)
+        ]
+        changed = _collect(old, new, compared)
+        items = [
+            nodes.list_item("", nodes.paragraph("", f"{heading}: {len(changed[kind])}"))
+            for kind, heading in _headings(old, new).items()
+            if kind in changed
+        ]
+        page = self.env.app.builder.get_relative_uri(self.env.docname, "releases")
+        link = nodes.reference(
+            "",
+            f"What changed for export in {new}",
+            internal=True,
+            refuri=f"{page}#{_anchor(new)}",
+        )
+        lead = f"The newest release here is {new}. Against {old}, in these recipes:"
+        shown = [nodes.paragraph("", lead), nodes.bullet_list("", *items)]
+        return [*(shown if items else []), nodes.paragraph("", "", link)]
+
+
+def _headings(old: str, new: str) -> dict[str, str]:
+    """Return the headings of the changes from one release to the next."""
+    return {kind: text.format(old=old, new=new) for kind, text in HEADINGS.items()}
+
+
+def _anchor(release: str) -> str:
+    """Return the anchor of the changes of a release on its page."""
+    return f"changes-{release.replace('.', '-')}"
+
+
 def _section(old: str, new: str, found: list[Recipe]) -> nodes.section:
     """Return what changed from one release to the next."""
     title = nodes.title("", f"What changed for export in {new}")
-    section = nodes.section("", title, ids=[f"changes-{new.replace('.', '-')}"])
+    section = nodes.section("", title, ids=[_anchor(new)])
     compared = [r for r in found if r.is_recorded(old) and r.is_recorded(new)]
     changed = _collect(old, new, compared)
     if not compared:
@@ -168,9 +210,9 @@ def _section(old: str, new: str, found: list[Recipe]) -> nodes.section:
     elif not changed:
         words = f"Nothing: the recipes print and raise what they did with {old}."
         section += nodes.paragraph("", words)
-    for kind, heading in HEADINGS.items():
+    for kind, heading in _headings(old, new).items():
         if kind in changed:
-            section += nodes.rubric("", heading.format(old=old, new=new))
+            section += nodes.rubric("", heading)
             section += _list(changed[kind], new)
     return section
 
@@ -264,6 +306,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("_ext.releases")
     app.add_directive("release-table", ReleaseTable)
     app.add_directive("release-changes", ReleaseChanges)
+    app.add_directive("release-news", ReleaseNews)
     app.connect("env-get-outdated", _find_outdated)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -247,7 +247,7 @@ class tag(nodes.General, nodes.Element):  # noqa: N801
     """An element of HTML: its name is ``tag``, its attributes are ``attrs``."""
 
 
-def element(name: str, *children: nodes.Node, kind: str = "", **attrs: str) -> tag:
+def element(name: str, /, *children: nodes.Node, kind: str = "", **attrs: str) -> tag:
     """Make an element of HTML with classes ``kind``; ``data_x`` becomes ``data-x``."""
     named = {key.replace("_", "-"): value for key, value in attrs.items()}
     return tag("", *children, tag=name, attrs=named, classes=kind.split())

@@ -15,8 +15,8 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import front
-from _ext.releases import element, page_link
+from _ext import front, release_pages
+from _ext.releases import Recipe, element, page_link
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -61,11 +61,41 @@ class _Cards(SphinxDirective):
         kinds = [element("li", nodes.Text(tag)) for tag in about.tags[1:]]
         return element(
             "li",
+            _picture(script),
             nodes.paragraph("", "", page_link(f"/auto_recipes/{name}")),
             nodes.paragraph("", "", *symptom),
-            element("ul", *kinds, kind="recipe-tags"),
+            element("ul", *kinds, kind="recipe-tags", role="list"),
             kind="recipe-card",
+            data_symptoms="|".join(about.tags[1:]),
+            data_fails=" ".join(self.failing(script)),
         )
+
+    def failing(self, script: Path) -> list[str]:
+        """Return the releases under which the symptom is an error; here not needed."""
+        del script
+        return []
+
+
+def _picture(script: Path) -> nodes.Node:
+    """Return the picture of a recipe, which says nothing that its title does not."""
+    folder = script.parent / "images/thumb"
+    found = sorted(folder.glob(f"sphx_glr_{script.stem}_thumb.*"), reverse=True)
+    uri = f"/{found[0].relative_to(folder.parents[2]).as_posix()}"
+    return element("div", nodes.image(uri=uri, alt=""), kind="recipe-picture")
+
+
+def failing(recipe: Recipe) -> list[str]:
+    """Return the releases under which the symptom of a recipe is an error.
+
+    Its first cell that catches an exception under any release is the one that shows
+    the symptom.
+    """
+    for number in range(len(recipe.cells)):
+        history = recipe.history(number)
+        caught = [release for release in history if history[release]["caught"]]
+        if caught:
+            return caught
+    return []
 
 
 class Recipes(_Cards):
@@ -86,7 +116,13 @@ class RecipeTopics(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the entries."""
-        lines = [".. toctree::", "   :caption: Topics", "   :maxdepth: 1", ""]
+        lines = [
+            ".. toctree::",
+            "   :caption: Topics",
+            "   :hidden:",
+            "   :maxdepth: 1",
+            "",
+        ]
         lines += [f"   /{page(topic)}" for topic in self.config.recipe_topics]
         return self.parse_text_to_nodes("\n".join(lines))
 
@@ -95,8 +131,37 @@ class RecipeGallery(_Cards):
     """``.. recipe-gallery::`` shows all recipes by topic, with the introductions."""
 
     def run(self) -> list[nodes.Node]:
-        """Return a section for each topic."""
-        return [self._section(topic) for topic in self.config.recipe_topics]
+        """Return what filters the recipes, and a section for each topic."""
+        metadata = self.env.metadata[self.env.docname]
+        metadata["gallery"] = "yes"
+        release_pages.watch(self.env, self.config)
+        sections = [self._section(topic) for topic in self.config.recipe_topics]
+        return [self._filter(), *sections]
+
+    def failing(self, script: Path) -> list[str]:
+        """Return the releases under which the symptom is an error."""
+        srcdir = Path(self.env.srcdir)
+        return failing(Recipe(script.with_suffix(".rst"), srcdir, self.config))
+
+    def _filter(self) -> nodes.Node:
+        """Return the controls; the script of the page shows them."""
+        topics = {
+            nodes.make_id(topic): heading(self.env.srcdir, topic)
+            for topic in self.config.recipe_topics
+        }
+        symptoms = {symptom: symptom for symptom in self.config.recipe_symptoms}
+        box = element("input", type="checkbox", name="fails")
+        words = nodes.Text(" Only what raises an error with torch ")
+        return element(
+            "form",
+            _choice("topic", "Topic", "All topics", topics),
+            _choice("symptom", "Symptom", "All symptoms", symptoms),
+            element("label", box, words, element("output", name="release")),
+            element("p", role="status"),
+            kind="gallery-filter",
+            hidden="hidden",
+            aria_label="Filter the recipes",
+        )
 
     def _section(self, topic: str) -> nodes.section:
         path = Path(self.env.srcdir, f"{page(topic)}.rst")
@@ -104,6 +169,7 @@ class RecipeGallery(_Cards):
         text = path.read_text("utf-8")
         title = nodes.title("", heading(self.env.srcdir, topic))
         section = nodes.section("", title, ids=[nodes.make_id(topic)])
+        section["classes"].append("gallery-topic")
         lines = _PARAGRAPH.search(text)[1].splitlines()
         lines += ["", f":doc:`Read the introduction </{page(topic)}>`."]
         self.state.nested_parse(StringList(lines, str(path)), 0, section)
@@ -111,12 +177,60 @@ class RecipeGallery(_Cards):
         return section
 
 
+def _choice(
+    name: str, words: str, everything: str, known: dict[str, str]
+) -> nodes.Node:
+    """Return a list to choose one value from, or all."""
+    options = [
+        element("option", nodes.Text(text), value=value)
+        for value, text in {"": everything, **known}.items()
+    ]
+    return element(
+        "label", nodes.Text(f"{words} "), element("select", *options, name=name)
+    )
+
+
+class TopicCards(SphinxDirective):
+    """``.. topic-cards::`` shows the topics, each with its first sentence."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a list with a card for each topic."""
+        cards = map(self._card, self.config.recipe_topics)
+        return [element("ul", *cards, kind="recipe-cards", role="list")]
+
+    def _card(self, topic: str) -> nodes.Node:
+        path = Path(self.env.srcdir, f"{page(topic)}.rst")
+        self.env.note_dependency(path)
+        paragraph = _PARAGRAPH.search(path.read_text("utf-8"))[1].replace("\n", " ")
+        first = re.match(r".+?[.?](?= |$)", paragraph)[0]
+        words, _ = self.parse_inline(first)
+        count = len(listed(self.env.srcdir, topic))
+        tag = element("li", nodes.Text(f"{count} recipes"))
+        return element(
+            "li",
+            nodes.paragraph("", "", page_link(f"/{page(topic)}")),
+            nodes.paragraph("", "", *words),
+            element("ul", tag, kind="recipe-tags", role="list"),
+            kind="recipe-card",
+        )
+
+
+def _add_script(
+    app: Sphinx, docname: str, _template: str, _context: dict, _doctree: object
+) -> None:
+    """Load the script of the filter on the page that has one."""
+    if "gallery" in app.env.metadata.get(docname, {}):
+        app.add_js_file("gallery.js", loading_method="defer")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Add the directives."""
-    app.setup_extension("_ext.releases")
+    app.setup_extension("_ext.release_pages")
     app.add_config_value("recipe_topics", [], "env", list)
     app.add_config_value("recipe_symptoms", [], "env", list)
     app.add_directive("recipes", Recipes)
     app.add_directive("recipe-topics", RecipeTopics)
     app.add_directive("recipe-gallery", RecipeGallery)
+    app.add_directive("topic-cards", TopicCards)
+    app.connect("html-page-context", _add_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
