@@ -137,6 +137,7 @@ html_theme = "furo"
 html_title = project
 html_static_path = ["_doc/_static"]
 html_css_files = ["cookbook.css", "pictures.css", "releases.css"]
+html_js_files = [("scroll.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sourcelink = False
 

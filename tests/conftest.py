@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright import sync_api
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
@@ -183,6 +191,66 @@ ARGUMENTS = [
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium: install the package chromium"
 )
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on this machine alone, and give its address."""
+    handler = functools.partial(_Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server that does not write a line for each request."""
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+class Visitor:
+    """Opens pages of a site, and notes what goes wrong on them.
+
+    Attributes
+    ----------
+    troubles
+        Errors, messages on the console, requests to another host.
+    """
+
+    def __init__(self, browser: sync_api.Browser, address: str) -> None:
+        self.browser, self.address = browser, address
+        self.contexts: list[sync_api.BrowserContext] = []
+        self.troubles: list[str] = []
+
+    def __call__(self, path: str, **options: object) -> sync_api.Page:
+        """Open a page in a new context."""
+        context = self.browser.new_context(base_url=self.address, **options)
+        self.contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        page.on("console", lambda message: self._check_message(message.text))
+        page.on("request", lambda request: self._check_host(request.url))
+        page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
+        page.goto(path)
+        return page
+
+    def _check_message(self, text: str) -> None:
+        if not re.fullmatch(r"Changed to \w+ mode\.", text):  # furo's
+            self.troubles.append(text)
+
+    def _check_host(self, url: str) -> None:
+        if not url.startswith((self.address, "data:")):
+            self.troubles.append(url)
+
+    def close(self) -> None:
+        """Close all pages; nothing may have gone wrong on them."""
+        for context in self.contexts:
+            context.close()
+        assert self.troubles == []
 
 
 @pytest.fixture(scope="session")

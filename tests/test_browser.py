@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
-
 import pytest
-from conftest import needs_chromium
+from conftest import Visitor, needs_chromium, served
 
 RECIPE = "auto_recipes/plot_differs.html"
 OTHER = "auto_recipes/plot_unicode.html"
@@ -30,47 +26,16 @@ pytestmark = needs_chromium
 @pytest.fixture(scope="module")
 def address(recorded):
     """Serve the site and return its address."""
-    handler = functools.partial(_Quiet, directory=recorded.folder / "html")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    """A server that does not write a line for each request."""
-
-    def log_message(self, *_):
-        """Say nothing."""
+    with served(recorded.folder / "html") as address:
+        yield address
 
 
 @pytest.fixture
 def visit(browser, address):
     """Return a function that opens a page; nothing may go wrong on it."""
-    contexts, troubles = [], []
-
-    def visit(path, **options):
-        contexts.append(browser.new_context(base_url=address, **options))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda text: troubles.append(text.text))
-        page.on("request", lambda request: _check_host(request.url, address, troubles))
-        page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
-        page.goto(path)
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
-def _check_host(url, address, troubles):
-    """Note a request to another host."""
-    if not url.startswith((address, "data:")):
-        troubles.append(url)
+    visitor = Visitor(browser, address)
+    yield visitor
+    visitor.close()
 
 
 def shown(page, number=0):

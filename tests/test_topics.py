@@ -32,7 +32,7 @@ def test_topic_shows_its_recipes_in_order(html, topic):
     """The cards of a topic are its recipes, each with its symptom and its kinds."""
     page = soup(html / f"{topics.page(topic)}.html")
     listed = topics.listed(ROOT / "_doc", topic)
-    assert names(page, ".recipe-card > p:first-child a") == listed
+    assert names(page, ".recipe-card > p:first-of-type a") == listed
     for card, name in zip(page.select(".recipe-card"), listed, strict=True):
         about = front.read(ROOT / f"recipes/{name}.py")
         kinds = [tag.text for tag in card.select(".recipe-tags li")]
@@ -60,7 +60,7 @@ def test_gallery_has_a_section_for_each_topic(html):
     """The gallery shows the topics in their order, with all recipes."""
     page = soup(html / "auto_recipes/index.html")
     expected = [n for topic in TOPICS for n in topics.listed(ROOT / "_doc", topic)]
-    assert names(page, ".recipe-card > p:first-child a") == expected
+    assert names(page, ".recipe-card > p:first-of-type a") == expected
 
     assert len(page.select("article section section")) == len(TOPICS)
 

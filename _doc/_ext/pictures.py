@@ -37,6 +37,9 @@ LETTER, LINE, PAD, GAP, LAYER = 7.25, 18, 8, 18, 26
 #: The width of the text, in pixels, and how far a wider picture is made smaller.
 COLUMN, SMALLEST = 700, 0.75
 
+#: The number of boxes that can be made out on a card.
+ON_A_CARD = 14
+
 #: The colours of a card, which are seen on white and on black.
 CARD = {
     "input": "#8a8f98",
@@ -106,7 +109,9 @@ def _programs(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _weight(content: Program) -> int:
-    return len(content.boxes) + len(content.arrows)
+    """Tell how good a program is for a card: large, but still to be made out."""
+    count = len(content.boxes)
+    return count if count <= ON_A_CARD else -count
 
 
 def _directive(figure: str) -> str:

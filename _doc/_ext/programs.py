@@ -269,7 +269,7 @@ def _module(node: Any, depth: int) -> str:
 def _depth(operators: list[Any]) -> int:
     """Return up to which depth modules are boxes; 0 if each operator is shown.
 
-    It is the depth that gives most boxes, but not too many.
+    It is the deepest that gives most boxes, but not too many.
     """
     if len(operators) <= LARGE:
         return 0
@@ -279,7 +279,7 @@ def _depth(operators: list[Any]) -> int:
         return sum(a != b for a, b in zip(titles, [None, *titles], strict=False))
 
     fitting = [depth for depth in range(1, 6) if FEW <= boxes(depth) <= ENOUGH]
-    return max(fitting, key=boxes, default=0)
+    return max(fitting, key=lambda depth: (boxes(depth), depth), default=0)
 
 
 def _result(value: Any, *, dtype: bool = False) -> tuple[tuple[str, bool], ...]:

@@ -71,7 +71,7 @@ class _Cards(SphinxDirective):
         )
 
     def failing(self, script: Path) -> list[str]:
-        """Return the releases under which the symptom is an error; here not needed."""
+        """Return the releases under which a recipe fails; here nobody asks."""
         del script
         return []
 
@@ -85,17 +85,14 @@ def _picture(script: Path) -> nodes.Node:
 
 
 def failing(recipe: Recipe) -> list[str]:
-    """Return the releases under which the symptom of a recipe is an error.
-
-    Its first cell that catches an exception under any release is the one that shows
-    the symptom.
-    """
+    """Return the releases under which a recipe meets an error that not all raise."""
+    found = set()
     for number in range(len(recipe.cells)):
         history = recipe.history(number)
-        caught = [release for release in history if history[release]["caught"]]
-        if caught:
-            return caught
-    return []
+        caught = {release for release in history if history[release]["caught"]}
+        if len(caught) < len(history):
+            found |= caught
+    return [release for release in recipe.releases if release in found]
 
 
 class Recipes(_Cards):
@@ -139,7 +136,7 @@ class RecipeGallery(_Cards):
         return [self._filter(), *sections]
 
     def failing(self, script: Path) -> list[str]:
-        """Return the releases under which the symptom is an error."""
+        """Return the releases under which a recipe fails, and not under all."""
         srcdir = Path(self.env.srcdir)
         return failing(Recipe(script.with_suffix(".rst"), srcdir, self.config))
 
@@ -151,7 +148,7 @@ class RecipeGallery(_Cards):
         }
         symptoms = {symptom: symptom for symptom in self.config.recipe_symptoms}
         box = element("input", type="checkbox", name="fails")
-        words = nodes.Text(" Only what raises an error with torch ")
+        words = nodes.Text(" Only what fails with this release and not with all: torch ")
         return element(
             "form",
             _choice("topic", "Topic", "All topics", topics),
@@ -191,7 +188,7 @@ def _choice(
 
 
 class TopicCards(SphinxDirective):
-    """``.. topic-cards::`` shows the topics, each with its first sentence."""
+    """``.. topic-cards::`` shows the topics, each with how it begins."""
 
     def run(self) -> list[nodes.Node]:
         """Return a list with a card for each topic."""
@@ -202,8 +199,8 @@ class TopicCards(SphinxDirective):
         path = Path(self.env.srcdir, f"{page(topic)}.rst")
         self.env.note_dependency(path)
         paragraph = _PARAGRAPH.search(path.read_text("utf-8"))[1].replace("\n", " ")
-        first = re.match(r".+?[.?](?= |$)", paragraph)[0]
-        words, _ = self.parse_inline(first)
+        begin = re.match(r".{60,}?[.?](?= |$)|.*", paragraph)[0]
+        words, _ = self.parse_inline(begin)
         count = len(listed(self.env.srcdir, topic))
         tag = element("li", nodes.Text(f"{count} recipes"))
         return element(

@@ -1,0 +1,243 @@
+"""The pages in a real browser: for everybody, on every screen, and from here alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+from conftest import RECIPES, Visitor, needs_chromium, served
+
+RECIPE = "auto_recipes/plot_exporter_control_cond.html"
+GALLERY = "auto_recipes/index.html"
+#: One page of each kind.
+KINDS = [
+    "index.html",
+    "errors.html",
+    GALLERY,
+    RECIPE,
+    "auto_recipes/plot_exporter_models_tiny_llm.html",
+    "topics/dynamic-shapes.html",
+    "releases.html",
+    "functions.html",
+    "how-errors-are-matched.html",
+    "sg_execution_times.html",
+    "genindex.html",
+    "search.html",
+]
+#: Of what a page has in hundreds, the first ones are looked at.
+MANY = {
+    "include": ["html"],
+    "exclude": ["tbody tr:nth-child(n+5)", ".error-list li:nth-child(n+3)"],
+}
+ONLY = {"resultTypes": ["violations"]}
+
+WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
+
+#: The median page of a recipe, without its pictures, has no more bytes.
+HEAVIEST = 150_000
+
+#: What one may have to scroll sideways, each in its own box.
+SCROLLS = "pre, .program-scroll, .release-table, .table-wrapper, .highlight"
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def address(html):
+    """Serve the site and return its address."""
+    with served(html) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Return a function that opens a page; nothing may go wrong on it."""
+    visitor = Visitor(browser, address)
+    yield visitor
+    visitor.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("path", sorted({*KINDS} - {"releases.html"}))
+def test_nobody_is_kept_out(visit, path, screen, theme):
+    """axe finds nothing on any kind of page, in both themes, on both screens."""
+    assert obstacles(visit(path, viewport=screen, color_scheme=theme)) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
+def test_nobody_is_kept_out_of_releases(browser, recorded, screen, theme):
+    """Nor on the page of releases, that of a small site: axe takes minutes on ours."""
+    with served(recorded.folder / "html") as address:
+        visitor = Visitor(browser, address)
+        page = visitor("releases.html", viewport=screen, color_scheme=theme)
+        assert obstacles(page) == []
+        visitor.close()
+
+
+def obstacles(page):
+    """Return what axe finds on a page: the rule, the place and what to do."""
+    found = Axe().run(page, context=MANY, options=ONLY).response["violations"]
+    return [
+        f"{rule['id']}: {rule['help']}: {node['html'][:200]} {node['failureSummary']}"
+        for rule in found
+        for node in rule["nodes"][:3]
+    ]
+
+
+@pytest.mark.parametrize("path", KINDS)
+def test_only_boxes_scroll_sideways(visit, path):
+    """On a phone no page is wider than the screen; code and pictures scroll."""
+    page = visit(path, viewport=PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    cut = page.evaluate(
+        """(boxes) => [...document.querySelectorAll("article *")].filter((element) => {
+          const right = element.getBoundingClientRect().right;
+          return right > innerWidth + 1 && !element.closest(boxes);
+        }).map((element) => element.outerHTML.slice(0, 200))""",
+        SCROLLS,
+    )
+    assert cut == []
+
+
+def test_pictures_scroll_by_keyboard(visit):
+    """A picture that is wider than a phone is scrolled with the keys."""
+    page = visit("auto_recipes/plot_exporter_models_tiny_llm.html", viewport=PHONE)
+    box = page.locator(".program-scroll").first
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "document.querySelector('.program-scroll').scrollLeft > 0", timeout=5000
+    )
+
+
+def test_pictures_follow_the_theme(visit):
+    """The words of a picture are dark on light and light on dark, as chosen."""
+    page = visit(RECIPE, viewport=WIDE, color_scheme="light")
+    colour = "getComputedStyle(document.querySelector('.program text')).fill"
+    light = page.evaluate(colour)
+    page.locator("button.theme-toggle:visible").click()
+    assert page.evaluate(colour) != light
+
+
+def weights(html):
+    """Return the bytes of the page of each recipe, without the pictures."""
+    found = []
+    for path in RECIPES:
+        text = (html / f"auto_recipes/{path.stem}.html").read_text("utf-8")
+        pictures = BeautifulSoup(text, "html.parser").select("figure.program")
+        rest = len(text.encode()) - sum(len(str(p).encode()) for p in pictures)
+        found.append(rest)
+    return found
+
+
+def test_pages_are_light(html):
+    """The median page of a recipe is not too heavy, without its pictures."""
+    assert statistics.median(weights(html)) < HEAVIEST
+
+
+@pytest.mark.parametrize("path", ["index.html", RECIPE])
+def test_page_is_there_without_scripts(visit, path):
+    """A page is drawn, with its colours, where no script runs."""
+    page = visit(path, java_script_enabled=False, color_scheme="dark")
+    assert page.locator("h1").is_visible()
+    background = page.locator("body").evaluate("b => getComputedStyle(b).backgroundColor")
+    assert background != "rgb(255, 255, 255)"
+
+
+def shown(page):
+    """Return how many recipes the gallery shows."""
+    return page.locator(".recipe-card:visible").count()
+
+
+def test_filter_by_symptom_and_topic(visit):
+    """The gallery shows what fits both, and says how many that are."""
+    page = visit(GALLERY)
+    assert shown(page) == len(RECIPES)
+    page.get_by_label("Symptom").select_option("wrong without an error")
+    some = shown(page)
+    assert 0 < some < len(RECIPES)
+    page.get_by_label("Topic").select_option("modules")
+    assert 0 < shown(page) < some
+    assert page.locator(".gallery-topic:visible h2").all_inner_texts() == ["Modules"]
+    status = page.locator(".gallery-filter [role=status]").inner_text()
+    assert status == f"{shown(page)} of {len(RECIPES)} recipes"
+    for kinds in page.locator(".recipe-card:visible .recipe-tags").all_inner_texts():
+        assert "wrong without an error" in kinds
+
+
+def test_filter_by_release(visit, html):
+    """What fails is shown for the chosen release, and follows it."""
+    failing = {}
+    soup = BeautifulSoup((html / GALLERY).read_text("utf-8"), "html.parser")
+    for release in ("2.13", "2.6"):
+        cards = soup.select(".gallery-topic .recipe-card")
+        failing[release] = sum(release in c["data-fails"].split() for c in cards)
+    assert failing["2.13"] != failing["2.6"]
+    page = visit(GALLERY)
+    page.get_by_label("Only what fails").check()
+    assert shown(page) == failing["2.13"]
+    page.get_by_label("Outputs of torch").select_option("2.6")
+    page.wait_for_function("document.querySelector('output').textContent === '2.6'")
+    assert shown(page) == failing["2.6"]
+
+
+def test_filter_is_in_the_address(visit):
+    """An address brings back what was chosen; other values change nothing."""
+    page = visit(GALLERY)
+    page.get_by_label("Topic").select_option("onnx")
+    page.get_by_label("Only what fails").check()
+    assert re.search(r"\?topic=onnx&fails=yes$", page.url)
+    expected = shown(page)
+    assert shown(visit(page.url)) == expected
+    assert shown(visit(f"{GALLERY}?topic=<b>&symptom=__proto__")) == len(RECIPES)
+
+
+def test_filter_by_keyboard(visit):
+    """The filter is reached and used without a mouse."""
+    page = visit(GALLERY)
+    page.get_by_label("Topic").focus()
+    page.keyboard.press("ArrowDown")
+    assert shown(page) < len(RECIPES)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert page.get_by_label("Only what fails").is_checked()
+
+
+def test_gallery_without_scripts(visit):
+    """Without scripts all recipes are there, and nothing that does not work."""
+    page = visit(GALLERY, java_script_enabled=False)
+    assert shown(page) == len(RECIPES)
+    assert not page.get_by_label("Topic").is_visible()
+
+
+def test_error_to_recipe_in_two_clicks(visit):
+    """Who arrives with an error pastes it and is one click from the recipe."""
+    page = visit("index.html")
+    text = "torch._dynamo.exc.UserError: Could not guard on data-dependent expression"
+    page.get_by_label("Paste an error").fill(f"{text} Eq(u0, 1)")
+    page.locator("#error-matches a").first.click()
+    page.wait_for_url("**/auto_recipes/plot_exporter_*.html*")
+
+
+def test_front_page_has_all_ways_in(visit):
+    """From the front page lead ways to the start, to each topic, to what is new."""
+    page = visit("index.html")
+    topics = page.locator(".recipe-card > p:first-of-type a").all_inner_texts()
+    assert len(topics) == 12
+    assert page.get_by_role("heading", name="Start here").is_visible()
+    link = page.get_by_role("link", name="What changed for export in")
+    link.click()
+    page.wait_for_url("**/releases.html#changes-*")
+    assert page.locator(":target").count() == 1
+
+
+def test_weights_are_told(html, record_property):
+    """The figures can be read from the report of the tests."""
+    record_property("bytes", json.dumps(sorted(weights(html))))
