@@ -31,8 +31,10 @@ extensions = [
     "_ext.functions",
     "_ext.inventories",
     "_ext.isolation",
+    "_ext.policy",
     "_ext.release_pages",
     "_ext.releases",
+    "_ext.site_search",
     "_ext.topics",
     "_ext.transcripts",
 ]
@@ -136,6 +138,9 @@ html_static_path = ["_doc/_static"]
 html_css_files = ["cookbook.css", "releases.css"]
 html_copy_source = False
 html_show_sourcelink = False
+# Only a page that is opened from a disk uses Sphinx's search, see _static/search.js;
+# it could not read the pages for their summaries.
+html_show_search_summary = False
 
 # -- Copy button -----------------------------------------------------------------------
 

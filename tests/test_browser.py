@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
-
 import pytest
 from conftest import needs_chromium
 
@@ -28,22 +24,9 @@ pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
-def address(recorded):
+def address(recorded, serve):
     """Serve the site and return its address."""
-    handler = functools.partial(_Quiet, directory=recorded.folder / "html")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    """A server that does not write a line for each request."""
-
-    def log_message(self, *_):
-        """Say nothing."""
+    return serve(recorded.folder / "html")
 
 
 @pytest.fixture
