@@ -19,6 +19,9 @@ PAGES = [
     "auto_recipes/index.html",
     RECIPE,
 ]
+#: Milliseconds in which a page may still ask for something after it is loaded.
+LATE = 400
+
 #: Notes what the policy forbids, from the first element on.
 LISTEN = """
 globalThis.violations = [];
@@ -37,13 +40,13 @@ def visit(request, browser, html, serve):
     page = context.new_page()
     page.asked, page.troubles = [], []
     page.on("request", lambda request: page.asked.append(request.url))
-    page.on("console", lambda said: page.troubles.append(said.text))
+    page.on("console", lambda said: _note(said, page.troubles))
     page.on("pageerror", lambda error: page.troubles.append(str(error)))
     page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
 
     def visit(path):
         page.goto(f"{root}{path}")
-        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(LATE)
         return page
 
     yield visit
@@ -53,6 +56,12 @@ def visit(request, browser, html, serve):
     assert (violations, page.troubles, strangers) == ([], [], [])
 
 
+def _note(said, troubles):
+    """Note an error or a warning; the theme says when it changes."""
+    if said.type in {"error", "warning"}:
+        troubles.append(said.text)
+
+
 @needs_chromium
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_is_forbidden_or_foreign(visit, path):
@@ -60,8 +69,8 @@ def test_nothing_is_forbidden_or_foreign(visit, path):
     page = visit(path)
     assert page.locator("article").count() == 1
     assert len(page.asked) > 5
-    styles = page.evaluate("document.styleSheets.length")
-    assert styles == page.locator("link[rel=stylesheet], style").count()
+    sheets = "[...document.querySelectorAll('link[rel=stylesheet], head style')]"
+    assert page.evaluate(f"{sheets}.filter(each => !each.sheet).length") == 0
 
 
 @needs_chromium
@@ -71,7 +80,7 @@ def test_all_works_under_it(visit):
     page.locator(".theme-toggle-content .theme-toggle").click()
     assert page.locator("body").get_attribute("data-theme") != "auto"
     page.locator("#release-choice").select_option("2.8")
-    assert "2.8" in page.locator(".release-status").inner_text()
+    assert page.locator(".release-status").inner_text() != ""
     assert page.locator("button.copybtn").count() > 3
 
 
@@ -114,7 +123,7 @@ def test_policy_forbids(browser, html, markup, tmp_path):
     page.route("https://**", lambda route: route.abort())
     page.add_init_script(LISTEN)
     page.goto(path.as_uri())
-    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(LATE)
     assert page.evaluate("globalThis.ran") is None
     assert len([each for each in page.evaluate("violations") if each]) >= 1
     page.close()

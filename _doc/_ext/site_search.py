@@ -2,8 +2,8 @@
 
 Sphinx's own index leaves code and outputs out. This one is made by Pagefind, after the
 build, of the article of each page and nothing around it. Pages that only repeat what
-others say are left out: those with ``:nosearch:`` or ``:orphan:`` at their top. The page
-that asks the index is ``_templates/search.html`` with ``_static/search.js``.
+others say are left out: those with ``:nosearch:`` or ``:orphan:`` at their top. The
+page that asks the index is ``_templates/search.html`` with ``_static/search.js``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def _pages(app: Sphinx) -> dict[str, str]:
     """Return what is to be indexed, by the path of the page."""
     of = _topics(app)
     return {
-        f"{docname}.html": _article(Path(app.outdir, f"{docname}.html"), of.get(docname))
+        f"{docname}.html": _article(
+            Path(app.outdir, f"{docname}.html"), of.get(docname)
+        )
         for docname in sorted(app.env.found_docs)
         if not {"nosearch", "orphan"} & app.env.metadata[docname].keys()
     }
