@@ -14,7 +14,7 @@ ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
 $(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
 endif
 
-.PHONY: help html test transcripts nightly inventories bench serve clean
+.PHONY: help html zip test transcripts nightly inventories bench serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
@@ -25,6 +25,10 @@ help: ## list the targets
 html: $(VENV)/made ## build the site into build/html, running the recipes that changed
 	@$(SPHINX) _doc $(BUILD)
 	@echo "Done: open $(BUILD)/index.html"
+
+zip: html ## pack the site into build/torch-export-cookbook.zip, to be read without a server
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.offline $(BUILD) build/torch-export-cookbook.zip
+	@echo "Done: unpack build/torch-export-cookbook.zip and open index.html in it"
 
 test: $(VENV)/made ## run the tests; builds the site first
 	@$(BIN)/python -m pytest

@@ -4,6 +4,7 @@ Run by ``make html`` as ``sphinx-build -c . _doc build/html``. Settings only: wh
 computes something is an extension in ``_doc/_ext``.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,10 @@ project = "torch.export cookbook"
 author = "the torch.export cookbook authors"
 project_copyright = f"2026, {author}"
 language = "en"
+# Where the site is, https://<host>/<folder>/, and its repository,
+# https://github.com/<owner>/<name>. What needs an address that is empty is left out.
+html_baseurl = os.environ.get("SITE_URL", "")
+repository = os.environ.get("REPOSITORY_URL", "")
 
 # -- General ---------------------------------------------------------------------------
 
@@ -24,6 +29,7 @@ extensions = [
     # third-party
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "sphinx_last_updated_by_git",
     # ours
     "_ext.downloads",
     "_ext.errors",
@@ -31,17 +37,29 @@ extensions = [
     "_ext.functions",
     "_ext.inventories",
     "_ext.isolation",
+    "_ext.launch",
+    "_ext.llms",
     "_ext.pictures",
+    "_ext.policy",
     "_ext.release_pages",
     "_ext.releases",
+    "_ext.site_meta",
+    "_ext.site_search",
     "_ext.topics",
     "_ext.transcripts",
 ]
 exclude_patterns = ["auto_recipes/**/GALLERY_HEADER.rst", "inventories", "transcripts"]
 templates_path = ["_doc/_templates"]
 nitpicky = True
-# Sphinx-Gallery's image scrapers are functions, which Sphinx cannot pickle.
-suppress_warnings = ["config.cache"]
+suppress_warnings = [
+    # Sphinx-Gallery's image scrapers are functions, which Sphinx cannot pickle.
+    "config.cache",
+    # Where Git is missing or knows too little, pages have no dates.
+    "git.command_not_found",
+    "git.dependency_not_found",
+    "git.subprocess_error",
+    "git.too_shallow",
+]
 
 # -- Recipes ---------------------------------------------------------------------------
 
@@ -138,10 +156,24 @@ html_title = project
 html_static_path = ["_doc/_static"]
 html_css_files = ["cookbook.css", "pictures.css", "releases.css"]
 html_js_files = [("scroll.js", {"defer": "defer"})]
+html_last_updated_fmt = "%d %B %Y"
+git_last_updated_timezone = "UTC"
+git_untracked_show_sourcelink = True  # it takes the links for editing along
 html_copy_source = False
 html_show_sourcelink = False
+# Only a page that is opened from a disk uses Sphinx's search, see _static/search.js;
+# it could not read the pages for their summaries.
+html_show_search_summary = False
 
 # -- Copy button -----------------------------------------------------------------------
 
-# Code is for copying; what it printed is not.
-copybutton_selector = "div.highlight-Python pre, div.highlight-bash pre"
+# Code is for copying; line numbers, prompts and what it printed are not.
+copybutton_selector = ", ".join(
+    f"div.highlight-{language} pre"
+    for language in ("Python", "bash", "console", "pycon", "python")
+)
+copybutton_exclude = ".linenos, .gp, .go"
+# Pygments puts a space between the number of a line and the line.
+copybutton_prompt_text = r" (?=(?: {4})*(?:\S|$))"
+copybutton_prompt_is_regexp = True
+copybutton_only_copy_prompt_lines = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Visitor, needs_chromium, served
+from conftest import Visitor, needs_chromium
 
 RECIPE = "auto_recipes/plot_differs.html"
 OTHER = "auto_recipes/plot_unicode.html"
@@ -24,10 +24,9 @@ pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
-def address(recorded):
+def address(recorded, serve):
     """Serve the site and return its address."""
-    with served(recorded.folder / "html") as address:
-        yield address
+    return serve(recorded.folder / "html")
 
 
 @pytest.fixture

@@ -22,7 +22,16 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
 def test_help_lists_each_target():
     """All targets are explained."""
     text = make("help").stdout
-    for target in ("html", "test", "transcripts", "bench", "serve", "clean", "help"):
+    for target in (
+        "html",
+        "zip",
+        "test",
+        "transcripts",
+        "bench",
+        "serve",
+        "clean",
+        "help",
+    ):
         assert f"make {target} " in text
 
 

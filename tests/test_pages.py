@@ -9,7 +9,8 @@ import statistics
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from conftest import RECIPES, Visitor, needs_chromium, served
+from conftest import RECIPES, Visitor, needs_chromium
+from playwright import sync_api
 
 RECIPE = "auto_recipes/plot_exporter_control_cond.html"
 GALLERY = "auto_recipes/index.html"
@@ -47,10 +48,9 @@ pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
-def address(html):
+def address(html, serve):
     """Serve the site and return its address."""
-    with served(html) as address:
-        yield address
+    return serve(html)
 
 
 @pytest.fixture
@@ -65,19 +65,18 @@ def visit(browser, address):
 @pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
 @pytest.mark.parametrize("path", sorted({*KINDS} - {"releases.html"}))
 def test_nobody_is_kept_out(visit, path, screen, theme):
-    """axe finds nothing on any kind of page, in both themes, on both screens."""
+    """Axe finds nothing on any kind of page, in both themes, on both screens."""
     assert obstacles(visit(path, viewport=screen, color_scheme=theme)) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
-def test_nobody_is_kept_out_of_releases(browser, recorded, screen, theme):
+def test_nobody_is_kept_out_of_releases(browser, recorded, serve, screen, theme):
     """Nor on the page of releases, that of a small site: axe takes minutes on ours."""
-    with served(recorded.folder / "html") as address:
-        visitor = Visitor(browser, address)
-        page = visitor("releases.html", viewport=screen, color_scheme=theme)
-        assert obstacles(page) == []
-        visitor.close()
+    visitor = Visitor(browser, serve(recorded.folder / "html"))
+    page = visitor("releases.html", viewport=screen, color_scheme=theme)
+    assert obstacles(page) == []
+    visitor.close()
 
 
 def obstacles(page):
@@ -111,9 +110,7 @@ def test_pictures_scroll_by_keyboard(visit):
     box = page.locator(".program-scroll").first
     box.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function(
-        "document.querySelector('.program-scroll').scrollLeft > 0", timeout=5000
-    )
+    page.wait_for_function("() => document.querySelector('.program-scroll').scrollLeft")
 
 
 def test_pictures_follow_the_theme(visit):
@@ -183,7 +180,7 @@ def test_filter_by_release(visit, html):
     page.get_by_label("Only what fails").check()
     assert shown(page) == failing["2.13"]
     page.get_by_label("Outputs of torch").select_option("2.6")
-    page.wait_for_function("document.querySelector('output').textContent === '2.6'")
+    sync_api.expect(page.locator("output")).to_have_text("2.6")
     assert shown(page) == failing["2.6"]
 
 

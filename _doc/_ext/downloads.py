@@ -25,10 +25,10 @@ def _settle_zips(app: Sphinx) -> None:
     """Rewrite the zips that carry the time of this build."""
     for gallery in app.config.sphinx_gallery_conf["gallery_dirs"]:
         for path in Path(app.srcdir, gallery).glob("*.zip"):
-            _settle(path, _date())
+            _settle(path, date())
 
 
-def _date() -> tuple[int, ...]:
+def date() -> tuple[int, ...]:
     """Return the date that all files in a zip get."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     return max(_EARLIEST, time.gmtime(int(epoch))[:6]) if epoch else _EARLIEST

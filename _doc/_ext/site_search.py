@@ -1,0 +1,113 @@
+"""The search index: what the pages show, with code, outputs and messages.
+
+Sphinx's own index leaves code and outputs out. This one is made by Pagefind, after the
+build, of the article of each page and nothing around it. Pages that only repeat what
+others say are left out: those with ``:nosearch:`` or ``:orphan:`` at their top. The
+page that asks the index is ``_templates/search.html`` with ``_static/search.js``.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from sphinx.errors import ExtensionError
+
+from _ext import front, topics, transcripts
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+#: What an article has that nobody looks for.
+AROUND = (
+    ".release-picker, .release-verified, .headerlink, .linenos, .sphx-glr-footer, "
+    ".sphx-glr-signature, .sphx-glr-timing, .sphx-glr-thumbnails, "
+    ".sphx-glr-download-link-note, svg"
+)
+
+#: What Pagefind writes for pages other than ours.
+UNUSED = ("pagefind-*ui.*", "pagefind-highlight.js", "wasm.unknown.pagefind")
+
+_ARTICLE = re.compile(r"<article role=\"main\".*</article>", re.DOTALL)
+
+
+def _topics(app: Sphinx) -> dict[str, str]:
+    """Return the topic of each page that has one."""
+    found = {topics.page(topic): topic for topic in app.config.recipe_topics}
+    for docname in app.env.found_docs:
+        script = Path(app.srcdir, f"{docname}.py")
+        if script.exists() and (tags := front.read(script).tags):
+            found[docname] = tags[0]
+    return found
+
+
+def _pages(app: Sphinx) -> dict[str, str]:
+    """Return what is to be indexed, by the path of the page."""
+    of = _topics(app)
+    return {
+        f"{docname}.html": _article(
+            Path(app.outdir, f"{docname}.html"), of.get(docname)
+        )
+        for docname in sorted(app.env.found_docs)
+        if not {"nosearch", "orphan"} & app.env.metadata[docname].keys()
+    }
+
+
+def _article(path: Path, topic: str | None) -> str:
+    """Return the article of a page, marked for Pagefind."""
+    article = _ARTICLE.search(path.read_text("utf-8"))
+    if article is None:
+        raise ExtensionError(
+            f"{path} has no article to search in: has the theme changed? See _ARTICLE "
+            f"in {__name__}."
+        )
+    named = html.escape(f"topic:{topic}")
+    marks = f' data-pagefind-filter="{named}" data-pagefind-meta="{named}"'
+    body = f"<body data-pagefind-body{marks if topic else ''}>{article[0]}</body>"
+    return f'<!doctype html><html lang="en">{body}</html>'
+
+
+def _write(app: Sphinx, error: Exception | None) -> None:
+    """Write the index, unless it is up to date."""
+    if error is not None or app.builder.name != "html":
+        return
+    pages = _pages(app)
+    state = transcripts.digest(repr((pages, AROUND, metadata.version("pagefind"))))
+    target = Path(app.outdir, "pagefind")
+    stamp = Path(app.doctreedir, "search.state")
+    if target.exists() and stamp.exists() and stamp.read_text() == state:
+        return
+    with TemporaryDirectory() as folder:
+        _run(Path(folder), pages)
+        shutil.rmtree(target, ignore_errors=True)
+        unused = shutil.ignore_patterns(*UNUSED)
+        shutil.copytree(Path(folder, "index"), target, ignore=unused)
+    stamp.write_text(state)
+
+
+def _run(folder: Path, pages: dict[str, str]) -> None:
+    """Let Pagefind make an index of pages, in the folder ``index``."""
+    for name, text in pages.items():
+        path = folder / "site" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    command = [sys.executable, "-m", "pagefind", "--quiet", "--keep-index-url"]
+    command += ["--site", str(folder / "site"), "--output-path", str(folder / "index")]
+    command += ["--exclude-selectors", AROUND]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    if done.returncode:
+        raise ExtensionError(f"Pagefind made no index:\n{done.stdout}{done.stderr}")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx."""
+    app.setup_extension("_ext.topics")
+    app.connect("build-finished", _write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
