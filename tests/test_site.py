@@ -160,7 +160,9 @@ def test_gallery(html):
         sorted(archives.items(), reverse=True), ("py", "ipynb"), strict=True
     ):
         with zipfile.ZipFile(html / "auto_recipes" / link) as archive:
-            assert set(archive.namelist()) == {f"{n}.{kind}" for n in NAMES} | BESIDE, name
+            assert set(archive.namelist()) == {f"{n}.{kind}" for n in NAMES} | BESIDE, (
+                name
+            )
 
 
 def test_execution_times(html):

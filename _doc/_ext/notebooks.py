@@ -147,9 +147,11 @@ def _cell(raw: dict[str, Any], ran: tuple[int | None, dict] | None) -> NotebookN
 
 
 def _installation(needs: list[str], python: str) -> list[NotebookNode]:
-    """Return the cells that say what a notebook needs, and install it."""
+    """Return the cells that say what a notebook needs, if anything, and install it."""
     from nbformat import v4  # noqa: PLC0415
 
+    if not needs:
+        return []
     text = _NEEDS.format(python=python)
     code = v4.new_code_cell(f"%pip install --quiet {' '.join(needs)}")
     return [v4.new_markdown_cell(text), code]
