@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
@@ -17,7 +18,6 @@ from _ext.downloads import UNASKED, requirements
 from _ext.notebooks import Links
 from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT, Site
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,9 @@ def test_notebook_is_readable(recipe):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             text = re.sub(r"``.+?``|```.+?```", "", cell.source, flags=re.DOTALL)
-            assert not re.search(r":\w+:`|^ *\.\. |`_\b|::$", text, re.MULTILINE), text
+            assert not re.search(
+                r":\w+:`|^ *\.\. |`_\b|::$|^ {4}", text, re.MULTILINE
+            ), text
             assert cell.source == cell.source.strip()
     assert notebook.cells[0].source.startswith("# ")
 
@@ -304,6 +306,7 @@ def test_date_of_the_zips(current, monkeypatch):
         (":ref:`l-unknown`", "*l-unknown*"),
         ("``:func:`x``` stays", "``:func:`x``` stays"),
         ("a\n\n.. meta::\n   :keywords: b,\n      c\n\nd", "a\n\nd"),
+        ("a\n\n.. meta::\n   :keywords: b,\n      c", "a\n\n"),
     ],
 )
 def test_roles(text, expected):

@@ -256,6 +256,25 @@ class Places:
         return f"{self.name}.py{match[2]}{number}"
 
 
+def test_environment_has_nothing_else(environment):
+    """What the requirements do not name cannot be imported, what they ask for can."""
+    python = environment("packaging==1\n")
+    for code, status in {
+        "import packaging": 0,
+        "import torch": 1,
+        "import pip": 1,
+    }.items():
+        done = subprocess.run(
+            [python, "-c", code],
+            capture_output=True,
+            check=False,
+            env=clean_environment(),
+            text=True,
+        )
+        assert done.returncode == status, done.stderr
+        assert ("ModuleNotFoundError" in done.stderr) == bool(status)
+
+
 def test_there_are_recipes():
     """The two recipes that everything began with keep their addresses."""
     assert {

@@ -40,7 +40,9 @@ UNASKED = {
     r"\btorch\.onnx\.export\(": ["onnx", "onnxscript"],
 }
 
-_LABEL = re.compile(r"^\.\. _(?!sphx_glr_)([^:\n]+):\n\n(.+)\n([=+*-])\3+$", re.MULTILINE)
+_LABEL = re.compile(
+    r"^\.\. _(?!sphx_glr_)([^:\n]+):\n\n(.+)\n([=+*-])\3+$", re.MULTILINE
+)
 
 #: What the note in a zip says of each kind of file.
 _HOW = {

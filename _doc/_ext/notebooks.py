@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nbformat import NotebookNode
 
-_META = re.compile(r"^\.\. meta::\n(?:[ \t]+.*\n|[ \t]*\n)*", re.MULTILINE)
+_META = re.compile(r"^\.\. meta::\n(?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)*", re.MULTILINE)
 _ROLE = re.compile(
     r"(?P<literal>``.+?``)"
     r"|:(?:py:)?(?P<role>[a-z]+):`(?:(?P<text>[^`<]+?)\s*<(?P<in>[^`>]+)>|(?P<alone>[^`]+))`",
