@@ -18,7 +18,6 @@ import platform
 import re
 import time
 import zipfile
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +71,16 @@ def requirements(text: str) -> list[str]:
     text
         The recipe. What it imports counts, and what torch imports on its behalf.
     """
-    names = freshness.imported(text)
+    names = set(freshness.imported(text))
     for pattern, more in UNASKED.items():
         if re.search(pattern, text):
             names.update(more)
-    pins = {name: metadata.version(name).partition("+")[0] for name in names}
-    needed = [f"{name}=={version}" for name, version in sorted(pins.items())]
+    versions = {name: freshness.version(name) for name in sorted(names)}
+    needed = [
+        f"{name}=={version.partition('+')[0]}"
+        for name, version in versions.items()
+        if version
+    ]
     if transcripts.applies(text):
         return needed
     minimum = f"torch>={transcripts.needed_release(text)}"
