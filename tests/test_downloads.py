@@ -167,7 +167,7 @@ def test_installation_needs_no_network(html, tmp_path):
     )
     nbformat.write(notebook, tmp_path / "install.ipynb")
     keep = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
-    own = dict.fromkeys((*keep, "JUPYTER_RUNTIME_DIR"), str(tmp_path / "jupyter"))
+    own = dict.fromkeys((*keep, "JUPYTER_RUNTIME_DIR", "TMPDIR"), str(tmp_path))
     command = "from nbclient.cli import main; main()"
     subprocess.run(
         [sys.executable, "-c", command, "--inplace", "install.ipynb"],
