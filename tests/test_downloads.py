@@ -258,10 +258,8 @@ def test_unfinished_download_is_finished(current, lost):
         assert (folder / name).read_bytes() == whole[name]
 
 
-def test_another_writer_writes_anew(current, monkeypatch):
-    """A change of what is written into notebooks reaches those that are there."""
-    path = current.folder / "_doc/auto_recipes/plot_export.ipynb"
-    assert "#l-export" not in path.read_text("utf-8")
+def test_changed_settings_reach_current_downloads(current):
+    """An address of the site that is new is in the note, without a run."""
     current.build("-D", f"html_baseurl={BASE}")
     assert current.executed() == 0
     files = downloaded(current.folder / "html", "plot_export")
