@@ -16,6 +16,8 @@ from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT, sphinx
 
 NAMES = [path.stem for path in RECIPES]
+#: What lies beside the recipes in each zip.
+BESIDE = {"README.md", "requirements.txt"}
 EXPORT = (
     "https://docs.pytorch.org/docs/stable/user_guide/torch_compiler/export/"
     "api_reference.html#torch.export.export"
@@ -105,7 +107,7 @@ def test_downloads(recipe, html):
     cells = json.loads(files[f"{name}.ipynb"].read_text("utf-8"))["cells"]
     assert {cell["cell_type"] for cell in cells} == {"code", "markdown"}
     with zipfile.ZipFile(files[f"{name}.zip"]) as archive:
-        assert set(archive.namelist()) == {f"{name}.py", f"{name}.ipynb"}
+        assert set(archive.namelist()) == {f"{name}.py", f"{name}.ipynb", *BESIDE}
         assert archive.read(f"{name}.py").decode() == script
 
 
@@ -158,7 +160,9 @@ def test_gallery(html):
         sorted(archives.items(), reverse=True), ("py", "ipynb"), strict=True
     ):
         with zipfile.ZipFile(html / "auto_recipes" / link) as archive:
-            assert set(archive.namelist()) == {f"{n}.{kind}" for n in NAMES}, name
+            assert set(archive.namelist()) == {f"{n}.{kind}" for n in NAMES} | BESIDE, (
+                name
+            )
 
 
 def test_execution_times(html):

@@ -79,12 +79,13 @@ def ingredients(source: Path, settings: str) -> dict[str, Any]:
     }
 
 
-def imported(text: str) -> set[str]:
+@functools.cache
+def imported(text: str) -> frozenset[str]:
     """Return the distributions that a recipe imports, as far as it can be parsed."""
     try:
         tree = ast.parse(text)
     except SyntaxError:
-        return set()
+        return frozenset()
     modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -92,7 +93,12 @@ def imported(text: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules.add(node.module.partition(".")[0])
     known = _distributions()
-    return {name for module in modules for name in known.get(module, ())}
+    return frozenset(name for module in modules for name in known.get(module, ()))
+
+
+def version(name: str) -> str:
+    """Return the version of a distribution, and nothing if it is not installed."""
+    return _requirements(canonicalize_name(name))[0]
 
 
 @functools.cache
