@@ -143,7 +143,8 @@ def test_page_is_there_without_scripts(visit, path):
     """A page is drawn, with its colours, where no script runs."""
     page = visit(path, java_script_enabled=False, color_scheme="dark")
     assert page.locator("h1").is_visible()
-    background = page.locator("body").evaluate("b => getComputedStyle(b).backgroundColor")
+    colour = "body => getComputedStyle(body).backgroundColor"
+    background = page.locator("body").evaluate(colour)
     assert background != "rgb(255, 255, 255)"
 
 

@@ -260,12 +260,12 @@ def _svg(content: Program, label: str, fresh: set[tuple[int, int]]) -> str:
     """Return the SVG of a program."""
     drawing = _Drawing(content)
     scale = min(1.0, max(SMALLEST, COLUMN / drawing.width))
-    parts = [
+    head = (
         f'<svg role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg" '
         f'width="{drawing.width * scale:.0f}" height="{drawing.height * scale:.0f}" '
-        f'viewBox="0 0 {drawing.width:.0f} {drawing.height:.0f}">',
-        f'<path class="arrow" d="{drawing.arrows()}"/>',
-    ]
+        f'viewBox="0 0 {drawing.width:.0f} {drawing.height:.0f}">'
+    )
+    parts = [head, f'<path class="arrow" d="{drawing.arrows()}"/>']
     for number, box in enumerate(content.boxes):
         x, y = drawing.corner(number)
         width, height = drawing.sizes[number]
