@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import zipfile
 
-from _ext import llms, offline
+import pytest
+from _ext import llms, offline, transcripts
 from conftest import RECIPES, ROOT, needs_chromium
 
 GUARD = "auto_recipes/plot_exporter_data_guard.html"
@@ -31,6 +32,24 @@ def test_recipes_for_programs(html):
     assert re.findall(r":(?:func|class|ref|doc|meth|mod):`|^\.\. \w", prose) == []
     for path in RECIPES:
         assert f"Page: auto_recipes/{path.stem}.html" in text
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_outputs_stand_under_their_code(html, path):
+    """Each output follows the code that printed it; what pip installs is left out."""
+    cells = transcripts.harvest(html.parents[1] / f"_doc/auto_recipes/{path.stem}.rst")
+    shown = llms.recipe(html.parents[1] / f"_doc/auto_recipes/{path.stem}.py")
+    blocks = re.findall(
+        r"^(`{3,})(python|text)\n(.*?)\n\1$", shown, re.MULTILINE | re.DOTALL
+    )
+    found = []
+    for _, language, text in blocks:
+        if language == "python":
+            found.append([])
+        else:
+            found[-1] += text.splitlines()
+    assert found == [cell["output"] for cell in cells]
+    assert "%pip" not in shown
 
 
 def test_fence_is_longer_than_what_is_in_it():

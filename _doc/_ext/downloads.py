@@ -39,6 +39,11 @@ UNASKED = {
     r"\btorch\.onnx\.export\(": ["onnx", "onnxscript"],
 }
 
+#: A digest of what writes the files, as it was when this build loaded it.
+_CODE = transcripts.digest(
+    "".join(Path(of).read_text("utf-8") for of in (__file__, notebooks.__file__))
+)
+
 _LABEL = re.compile(
     r"^\.\. _(?!sphx_glr_)([^:\n]+):\n\n(.+)\n([=+*-])\3+$", re.MULTILINE
 )
@@ -90,18 +95,12 @@ def requirements(text: str) -> list[str]:
 def _write_all(app: Sphinx) -> None:
     """Write what is not there or not current."""
     links = _links(app)
-    made_with = repr((links, app.config.project, date(), _code()))
+    made_with = repr((links, app.config.project, date(), _CODE))
     for gallery in app.config.sphinx_gallery_conf["gallery_dirs"]:
         folder = Path(app.srcdir, gallery)
         for script in sorted(folder.glob("*.py")):
             _write(app, script, links, made_with)
         _write_zips_of_all(app, folder, links.base)
-
-
-def _code() -> str:
-    """Return a digest of what writes the files."""
-    modules = [Path(__file__), Path(notebooks.__file__)]
-    return transcripts.digest("".join(path.read_text("utf-8") for path in modules))
 
 
 def _write(app: Sphinx, script: Path, links: notebooks.Links, made_with: str) -> None:

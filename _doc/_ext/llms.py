@@ -1,8 +1,8 @@
 """``llms.txt`` and ``llms-full.txt``: the recipes for programs that read text.
 
 The first is a list, in the form of llmstxt.org: topics, and a line for each recipe. The
-second has the recipes themselves as Markdown, with code and outputs. Both are made from
-the notebooks and the transcripts.
+second has the recipes themselves as Markdown, with code and outputs, made from the
+notebooks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _ext import front, topics, transcripts
+from _ext import front, topics
+from _ext.notebooks import INSTALLATION
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -22,14 +23,12 @@ SUMMARY = (
     "shows its cause and gives the fix. Outputs are those of torch {release}."
 )
 
-_META = re.compile(r"^\.\. meta::\n(?: +.*\n?)+", re.MULTILINE)
 _ROLE = re.compile(r":[a-z:]+:`~?([^`<]*?)(?: ?<[^`]*>)?`")
 
 
 def markdown(text: str) -> str:
-    """Return a text of a notebook without what is left of reStructuredText."""
-    text = _ROLE.sub(r"`\1`", _META.sub("", text))
-    return text.replace("``", "`").strip()
+    """Return the text of a recipe without what is left of reStructuredText."""
+    return _ROLE.sub(r"`\1`", text).replace("``", "`").strip()
 
 
 def _fenced(text: str, language: str) -> str:
@@ -39,22 +38,22 @@ def _fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{text.strip(chr(10))}\n{fence}"
 
 
-def recipe(script: Path, srcdir: Path) -> str:
+def recipe(script: Path) -> str:
     """Return a recipe as Markdown, with what it printed."""
     notebook = json.loads(script.with_suffix(".ipynb").read_text("utf-8"))
-    path = transcripts.transcript_path(srcdir, script.stem)
-    record = transcripts.load(path) or {"cells": []}
-    outputs = iter(record["cells"])
     parts = []
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
+        if INSTALLATION in cell["metadata"].get("tags", ()):
+            continue
         if cell["cell_type"] == "markdown":
             parts.append(markdown(text))
             continue
         parts.append(_fenced(text, "python"))
-        if output := next(outputs, {"output": []})["output"]:
-            parts += ["Output:", _fenced("\n".join(output), "text")]
-    return "\n\n".join(part for part in parts if part)
+        for output in cell["outputs"]:
+            shown = "".join(output.get("text", output.get("traceback", "")))
+            parts += ["Output:", _fenced(shown, "text")]
+    return "\n\n".join(parts)
 
 
 def _line(about: front.Front, address: str) -> str:
@@ -78,7 +77,7 @@ def _texts(app: Sphinx) -> tuple[str, str]:
             address = f"auto_recipes/{name}.html"
             address = f"{base}/{address}" if base else address
             short.append(_line(front.read(script), address))
-            full += ["", recipe(script, srcdir), "", f"Page: {address}"]
+            full += ["", recipe(script), "", f"Page: {address}"]
     return "\n".join([*short, ""]), "\n".join([*full, ""])
 
 

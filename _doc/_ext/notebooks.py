@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from nbformat import NotebookNode
 
+#: The tag of the cells that install what a notebook needs.
+INSTALLATION = "installation"
+
 _META = re.compile(r"^\.\. meta::\n(?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)*", re.MULTILINE)
 _ROLE = re.compile(
     r"(?P<literal>``.+?``)"
@@ -153,5 +156,9 @@ def _installation(needs: list[str], python: str) -> list[NotebookNode]:
     if not needs:
         return []
     text = _NEEDS.format(python=python)
-    code = v4.new_code_cell(f"%pip install --quiet {' '.join(needs)}")
-    return [v4.new_markdown_cell(text), code]
+    tags = {"tags": [INSTALLATION]}
+    code = f"%pip install --quiet {' '.join(needs)}"
+    return [
+        v4.new_markdown_cell(text, metadata=tags),
+        v4.new_code_cell(code, metadata=tags),
+    ]
