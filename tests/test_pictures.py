@@ -176,6 +176,14 @@ def test_nothing_overlaps(seed):
         assert places[start][1] + places[start][3] < places[end][1]
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_places_are_the_same_in_each_run(seed):
+    """A program is drawn in the same way each time, also if it has several parts."""
+    content = random_program(seed)
+    drawn = {pictures._svg(content, "", set()) for _ in range(15)}
+    assert len(drawn) == 1
+
+
 def test_difference_is_marked(block):
     """What an alike program did not have is marked; an unlike one is not compared."""
 

@@ -198,7 +198,9 @@ def test_links_within_the_site_resolve(html):
             if re.match(r"[a-z]+:", address) or address == "#":
                 continue
             place, anchor = urldefrag(address.partition("?")[0])
-            target = (path.parent / unquote(place)).resolve() if place else path
+            folder = html if place.startswith("/") else path.parent
+            place = unquote(place.removeprefix("/"))
+            target = (folder / place).resolve() if place else path
             if not target.is_file() or (
                 anchor and target in anchors and anchor not in anchors[target]
             ):

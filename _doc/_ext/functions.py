@@ -14,6 +14,8 @@ from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from docutils import nodes
     from sphinx.application import Sphinx
 
@@ -23,7 +25,7 @@ _ENTRY = """
 
 Documentation: :py:obj:`{name}`
 
-.. minigallery:: {name}
+.. minigallery:: {used}
 """
 
 
@@ -38,25 +40,35 @@ class RecipesByFunction(SphinxDirective):
         path = Path(self.env.srcdir, folder, "backreferences_all.json")
         self.env.note_dependency(path)
         used = json.loads(path.read_text("utf-8"))
-        names = sorted(
-            name
-            for name in used
-            if name.startswith(f"{self.arguments[0]}.") and name in self._documented()
-        )
         text = "\n".join(
-            _ENTRY.format(name=name, underline="-" * len(name)) for name in names
+            _ENTRY.format(name=name, underline="-" * len(name), used=" ".join(names))
+            for name, names in sorted(self._documented(used).items())
         )
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
-    def _documented(self) -> set[str]:
-        """Return the names that other documentation describes."""
+    def _documented(self, used: Iterable[str]) -> dict[str, list[str]]:
+        """Return the names that other documentation describes, with those in use.
+
+        A class may be documented under the module that defines it, as
+        ``torch.export.dynamic_shapes.Dim`` is, and used under a shorter name.
+        """
         inventory = InventoryAdapter(self.env).main_inventory
-        return {
+        known = {
             name
             for kind, entries in inventory.items()
             if kind.startswith("py:")
             for name in entries
+            if name.startswith(f"{self.arguments[0]}.")
         }
+        found: dict[str, list[str]] = {}
+        for name in sorted(used):
+            module, _, last = name.rpartition(".")
+            alike = {n for n in known if n.startswith(f"{module}.")}
+            alike = {n for n in alike if n.rpartition(".")[2] == last}
+            if name in known or len(alike) == 1:
+                documented = name if name in known else alike.pop()
+                found.setdefault(documented, []).append(name)
+        return found
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 AROUND = (
     ".release-picker, .release-verified, .headerlink, .linenos, .sphx-glr-footer, "
     ".sphx-glr-signature, .sphx-glr-timing, .sphx-glr-thumbnails, "
-    ".sphx-glr-download-link-note, svg"
+    ".sphx-glr-download-link-note, .program, .program-same"
 )
 
 #: What Pagefind writes for pages other than ours.
