@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from _ext.programs import Box, Line, Program
 
 # Pixels. Letters of 12 px are 7.2 px wide in the monospaced fonts of the theme.
-LETTER, LINE, PAD, GAP, LAYER = 7.25, 18, 8, 18, 26
+LETTER, LINE, PAD, GAP, LAYER, MARGIN = 7.25, 18, 8, 18, 26, 2
 
 #: The width of the text, in pixels, and how far a wider picture is made smaller.
 COLUMN, SMALLEST = 700, 0.75
@@ -370,8 +370,8 @@ class _Drawing:
             for item, x in zip(layer, self._spread(layer, wanted), strict=True):
                 self.x[item] = x
         ends = list(zip(self.x, self.widths, strict=True))
-        left = min(x - width / 2 for x, width in ends) - 1
-        self.width = max(x + width / 2 for x, width in ends) - left + 1
+        left = min(x - width / 2 for x, width in ends) - MARGIN
+        self.width = max(x + width / 2 for x, width in ends) - left + MARGIN
         self.x = [x - left for x in self.x]
 
     def _spread(self, layer: list[int], wanted: list[float]) -> list[float]:
@@ -397,11 +397,11 @@ class _Drawing:
         for row, (_, height) in zip(self.row, self.sizes, strict=False):
             heights[row] = max(heights[row], height)
         self.layers: dict[int, tuple[float, float]] = {}
-        top = 1.0
+        top = float(MARGIN)
         for row in sorted(heights):
             self.layers[row] = top, heights[row]
             top += heights[row] + LAYER
-        self.height = top - LAYER + 1
+        self.height = top - LAYER + MARGIN
 
     def corner(self, number: int) -> tuple[float, float]:
         """Return the top left corner of a box."""
