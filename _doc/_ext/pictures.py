@@ -416,6 +416,9 @@ class _Drawing:
         start, *bends, end = way
         x, y = self.x[start], self.corner(start)[1] + self.sizes[start][1]
         drawn = [f"M{x:.0f} {y:.0f}"]
+        # Straight down to the end of the layer, not behind a higher box beside it.
+        y = sum(self.layers[self.row[start]])
+        drawn.append(f"V{y:.0f}")
         for bend in bends:
             top, height = self.layers[self.row[bend]]
             drawn.append(_curve(x, y, self.x[bend], top))
