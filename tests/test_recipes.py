@@ -236,17 +236,19 @@ class Places:
 
     A kernel compiles each cell as a file of its own, ``/tmp/ipykernel_<process>/<hash
     of the cell>.py``. Torch prints places in the source. Each is translated, so a place
-    that is not the same cell and line is a difference.
+    that is not the same cell and line is a difference. One recipe prints such places
+    itself, as ``line 48: <its code>``, from which the cell can be told.
     """
 
     def __init__(self, name: str, notebook: nbformat.NotebookNode) -> None:
         script = (ROOT / f"recipes/{name}.py").read_text("utf-8").splitlines()
         self.name = name
-        self.lines, last = {}, 0
+        self.lines, self.cells, last = {}, [], 0
         for cell in notebook.cells:
             if cell.cell_type != "code" or cell.source.startswith("%"):
                 continue
             numbers = self.lines[Path(get_file_name(cell.source)).name] = []
+            self.cells.append((cell.source.splitlines(), numbers))
             for line in cell.source.splitlines():
                 last = script.index(line, last) + 1
                 numbers.append(last)
@@ -254,7 +256,17 @@ class Places:
     def in_script(self, text: str) -> str:
         """Return a text with places in the script instead of those in cells."""
         pattern = r"[^\s\"]*/ipykernel_\d+/(\d+\.py)(:|\", line )(\d+)"
-        return re.sub(pattern, self._translated, text)
+        text = re.sub(pattern, self._translated, text)
+        return re.sub(r"^line (\d+): (.+)$", self._told, text, flags=re.MULTILINE)
+
+    def _told(self, match: re.Match) -> str:
+        number, code = int(match[1]), match[2]
+        fitting = [
+            numbers[number - 1]
+            for lines, numbers in self.cells
+            if number <= len(lines) and lines[number - 1].strip() == code
+        ]
+        return f"line {fitting[0]}: {code}" if len(fitting) == 1 else match[0]
 
     def _translated(self, match: re.Match) -> str:
         number = self.lines[match[1]][int(match[3]) - 1]
