@@ -14,7 +14,13 @@ ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
 $(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
 endif
 
-.PHONY: help html test transcripts nightly inventories bench serve clean
+ifneq ($(filter new recipe,$(MAKECMDGOALS)),)
+ifndef NAME
+$(error Give the name of the recipe: make $(firstword $(MAKECMDGOALS)) NAME=plot_exporter_shapes_example)
+endif
+endif
+
+.PHONY: new recipe lint linkcheck help html test transcripts nightly inventories bench serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
@@ -50,6 +56,12 @@ serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
 	@$(BIN)/python -m sphinx_autobuild -c . --watch recipes --watch conf.py \
 	  --ignore '*/auto_recipes*' --ignore '*/sg_execution_times*' --ignore '*/__pycache__*' \
 	  -d build/doctrees -D recipe_jobs=$(JOBS) --open-browser _doc $(BUILD)
+
+new: $(VENV)/made ## begin a recipe: NAME=plot_exporter_shapes_example
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.new '$(NAME)'
+
+recipe: $(VENV)/made ## build, serve and rebuild the page of one recipe: NAME=plot_exporter_shapes_zero_one
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.preview '$(NAME)' $(if $(ONCE),--once)
 
 clean: ## remove the site and all that was generated, but not the environment
 	rm -rf build _doc/auto_recipes _doc/sg_execution_times.rst
