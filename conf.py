@@ -137,6 +137,13 @@ html_css_files = ["cookbook.css", "releases.css"]
 html_copy_source = False
 html_show_sourcelink = False
 
+# -- Link check ------------------------------------------------------------------------
+
+linkcheck_retries = 3
+linkcheck_timeout = 20  # seconds
+# GitHub writes the lines of a file with scripts: there is no anchor in what it sends.
+linkcheck_anchors_ignore_for_url = [r"https://github\.com/.*"]
+
 # -- Copy button -----------------------------------------------------------------------
 
 # Code is for copying; what it printed is not.

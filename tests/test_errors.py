@@ -30,8 +30,8 @@ UNRELATED = {
         "(from versions: 2.5.1, 2.6.0)\nERROR: No matching distribution found for torch"
     ),
     "lorem": (
-        "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor "
-        "incididunt ut labore et dolore magna aliqua."
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod "
+        "tempor incididunt ut labore et dolore magna aliqua."
     ),
     "key": "Traceback (most recent call last):\n  File 'a.py'\nKeyError: 'x'",
     "shapes": "RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x5 and 2x1)",

@@ -22,7 +22,9 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
 def test_help_lists_each_target():
     """All targets are explained."""
     text = make("help").stdout
-    for target in ("html", "test", "transcripts", "bench", "serve", "clean", "help"):
+    for target in (
+        "html test new recipe lint linkcheck transcripts bench serve clean help".split()
+    ):
         assert f"make {target} " in text
 
 
@@ -38,6 +40,14 @@ def test_wrong_python(tmp_path):
     done = make("html", "PYTHON=python0.0", f"VENV={tmp_path}/venv")
     assert done.returncode != 0
     assert 'There is no "python0.0"' in done.stderr
+
+
+@pytest.mark.parametrize("target", ["new", "recipe"])
+def test_name_is_missing(target):
+    """The targets for one recipe ask for its name."""
+    done = make(target)
+    assert done.returncode != 0
+    assert f"make {target} NAME=plot_exporter_" in done.stderr
 
 
 def test_unknown_target():

@@ -26,7 +26,8 @@ EXPECTED_ON_STDERR = {
         r"|Arguments: |[\w.]+Error: |Check the documentation of torch.load"
     ),
     "onnxscript's, where an opset cannot be converted": (
-        r"The model version conversion is not |Failed to convert the model to the target"
+        r"The model version conversion is not |"
+        r"Failed to convert the model to the target"
     ),
     "onnxruntime's, of a run that fails": r"\x1b\[(1;31m.*\[E:onnxruntime|m$)",
     "AOTInductor's, of an input that a package refuses": r"Error: input_handles\[",

@@ -43,8 +43,8 @@ def topic_of(name: str, root: Path) -> str:
     match = _NAME.fullmatch(name)
     if not match:
         raise RecipeNameError(
-            f'NAME is "{name}": call it plot_exporter_<topic>_<what>, in small letters, '
-            "digits and underscores, for example plot_exporter_shapes_example."
+            f'NAME is "{name}": call it plot_exporter_<topic>_<what>, in small '
+            "letters, digits and underscores, for example plot_exporter_shapes_example."
         )
     if (root / f"recipes/{name}.py").exists():
         raise RecipeNameError(
