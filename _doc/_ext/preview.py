@@ -69,7 +69,8 @@ def main() -> int:
     if "--once" in sys.argv:
         return subprocess.call(command(folder, "sphinx"))
     shutil.rmtree(folder / "html", ignore_errors=True)
-    watch = ["--watch", str(recipe), "--ignore", "*/auto_recipes*"]
+    # An editor that replaces the file ends the watch of a file, not that of a folder.
+    watch = ["--watch", str(recipe.parent), "--ignore", "*/auto_recipes*"]
     watch += ["--ignore", "*/sg_execution_times*", "--open-browser"]
     return subprocess.call([*command(folder, "sphinx_autobuild"), *watch])
 
