@@ -14,7 +14,13 @@ ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
 $(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
 endif
 
-.PHONY: help html zip test transcripts nightly inventories bench serve clean
+ifneq ($(filter new recipe,$(MAKECMDGOALS)),)
+ifndef NAME
+$(error Give the name of the recipe: make $(firstword $(MAKECMDGOALS)) NAME=plot_exporter_shapes_example)
+endif
+endif
+
+.PHONY: new recipe lint linkcheck help html zip test transcripts nightly inventories bench serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
@@ -55,6 +61,24 @@ serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
 	  --ignore '*/auto_recipes*' --ignore '*/sg_execution_times*' --ignore '*/__pycache__*' \
 	  -d build/doctrees -D recipe_jobs=$(JOBS) --open-browser _doc $(BUILD)
 
+new: $(VENV)/made ## begin a recipe: NAME=plot_exporter_shapes_example
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.new '$(NAME)'
+
+recipe: $(VENV)/made ## build, serve and rebuild the page of one recipe: NAME=plot_exporter_shapes_zero_one
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.preview '$(NAME)' $(if $(ONCE),--once)
+
+lint: build/lint/made ## check style, spelling, markup, workflows and the anatomy of recipes
+	@build/lint/bin/ruff check .
+	@build/lint/bin/ruff format --check --quiet . || { echo 'Run: build/lint/bin/ruff format .' >&2; exit 1; }
+	@build/lint/bin/codespell README.md CONTRIBUTING.md Makefile conf.py recipes tests _doc/*.rst _doc/topics _doc/_ext _doc/_static
+	@build/lint/bin/sphinx-lint _doc/*.rst _doc/topics recipes
+	@build/lint/bin/zizmor --offline --no-progress --quiet .github
+	@if [ -e $(VENV)/made ]; then $(BIN)/python -m pytest -q tests/test_anatomy.py; else \
+	  echo 'The anatomy of recipes was not checked: "make html" makes the environment that it needs.'; fi
+
+linkcheck: $(VENV)/made ## check the links to other sites (needs the network); report in build/linkcheck
+	@$(BIN)/python -m sphinx -c . -b linkcheck -d build/doctrees -D recipe_jobs=$(JOBS) -q _doc build/linkcheck
+
 clean: ## remove the site and all that was generated, but not the environment
 	rm -rf build _doc/auto_recipes _doc/sg_execution_times.rst
 
@@ -65,6 +89,12 @@ $(VENV)/made: requirements.txt
 	@echo 'Making the environment in $(VENV), which takes some minutes once.'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# The tools of "make lint", in an environment of their own: a build does not need them.
+build/lint/made: requirements-lint.txt
+	@$(PYTHON) -m venv --clear build/lint
+	@build/lint/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt
 	@touch $@
 
 .DEFAULT:

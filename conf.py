@@ -165,6 +165,13 @@ html_show_sourcelink = False
 # it could not read the pages for their summaries.
 html_show_search_summary = False
 
+# -- Link check ------------------------------------------------------------------------
+
+linkcheck_retries = 3
+linkcheck_timeout = 20  # seconds
+# GitHub writes the lines of a file with scripts: there is no anchor in what it sends.
+linkcheck_anchors_ignore_for_url = [r"https://github\.com/.*"]
+
 # -- Copy button -----------------------------------------------------------------------
 
 # Code is for copying; line numbers, prompts and what it printed are not.

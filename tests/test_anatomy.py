@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import runpy
@@ -55,6 +56,24 @@ def test_front(path):
     )
     assert len(about.keywords) >= 3, (
         "Give at least three search words in ':keywords:', separated by commas."
+    )
+
+
+@each_recipe
+def test_nothing_is_left_to_write(path):
+    """A recipe has none of the places that ``make new`` leaves to its author."""
+    lines = enumerate(path.read_text("utf-8").splitlines(), 1)
+    left = [number for number, line in lines if "write this" in line.lower()]
+    assert not left, f"Line {left[0]}: put your own words in place of 'write this'."
+
+
+@each_recipe
+def test_symptom_is_shown(path):
+    """A recipe raises its symptom live, and says what a release does without it."""
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    assert any(isinstance(n, ast.Try) and n.handlers and n.orelse for n in nodes), (
+        "Show what is refused: catch it with try and except, by its type, and say in "
+        "an else clause what a release does that does not refuse it."
     )
 
 
@@ -171,6 +190,28 @@ def test_reader_is_led_on(path):
         "End the last cell with 'Next:' and a :ref: to the recipe that readers need "
         "after this one."
     )
+    labels = re.findall(r":ref:`(?:[^`<]*<)?([\w-]+)>?`", last)
+    unknown = sorted(set(labels) - _labels())
+    assert not unknown, (
+        f"There is no label {', '.join(unknown)}: take the one in the first line of "
+        "the docstring of the recipe that you mean."
+    )
+
+
+@functools.cache
+def _labels() -> set[str]:
+    """Return the labels of all recipes and pages."""
+    paths = [
+        *RECIPES,
+        *(ROOT / "_doc").glob("*.rst"),
+        *(ROOT / "_doc/topics").iterdir(),
+    ]
+    texts = [path.read_text("utf-8") for path in paths]
+    return {
+        label
+        for text in texts
+        for label in re.findall(r"^\.\. _([\w-]+):$", text, re.MULTILINE)
+    }
 
 
 @each_recipe
@@ -193,5 +234,6 @@ def test_running_time(path):
         r"^torch==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE
     )
     record = ROOT / f"_doc/transcripts/{pinned}/{path.stem}.json"
+    assert record.exists(), "Run 'make transcripts'."
     seconds = json.loads(record.read_text("utf-8"))["seconds"]
     assert seconds <= LONGEST, f"It took {seconds} s: make the model smaller."

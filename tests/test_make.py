@@ -26,6 +26,10 @@ def test_help_lists_each_target():
         "html",
         "zip",
         "test",
+        "new",
+        "recipe",
+        "lint",
+        "linkcheck",
         "transcripts",
         "bench",
         "serve",
@@ -47,6 +51,14 @@ def test_wrong_python(tmp_path):
     done = make("html", "PYTHON=python0.0", f"VENV={tmp_path}/venv")
     assert done.returncode != 0
     assert 'There is no "python0.0"' in done.stderr
+
+
+@pytest.mark.parametrize("target", ["new", "recipe"])
+def test_name_is_missing(target):
+    """The targets for one recipe ask for its name."""
+    done = make(target)
+    assert done.returncode != 0
+    assert f"make {target} NAME=plot_exporter_" in done.stderr
 
 
 def test_unknown_target():

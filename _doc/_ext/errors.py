@@ -1,11 +1,10 @@
 """The error finder: which recipe answers an error.
 
-The index is made of the transcripts: each exception and warning that a recipe met under
-any release, with the cell that shows it. A recipe adds wordings that it does not print,
-in its own file (see :mod:`_ext.front`). ``errors.json`` is the index; the page works
-with the same data, as a script, because a page that is opened from a disk may not read
-files.
-The matching itself is in ``_static/errors.js``.
+The index is made of the transcripts: each exception and warning that a recipe met
+under any release, with the cell that shows it. A recipe adds wordings that it does not
+print, in its own file (see :mod:`_ext.front`). ``errors.json`` is the index; the page
+works with the same data, as a script, because a page that is opened from a disk may not
+read files. The matching itself is in ``_static/errors.js``.
 """
 
 from __future__ import annotations
