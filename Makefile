@@ -5,13 +5,17 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 JOBS ?= 0
-VENV := .venv
-BIN := $(VENV)/bin
+VENV := .venv$(if $(SPHINX),-$(SPHINX))
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILD := build/html
-SPHINX := $(BIN)/python -m sphinx -c . -n -W --keep-going -j auto -d build/doctrees -D recipe_jobs=$(JOBS)
+BUILD_SITE := $(BIN)/python -m sphinx -c . -n -W --keep-going -j auto -d build/doctrees -D recipe_jobs=$(JOBS)
 
 ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
 $(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
+endif
+
+ifneq ($(filter-out lowest newest,$(SPHINX)),)
+$(error SPHINX is "$(SPHINX)": lowest, newest, or nothing for the pinned versions)
 endif
 
 ifneq ($(filter new recipe,$(MAKECMDGOALS)),)
@@ -26,10 +30,11 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
 	  | column -t -s '|'
 	@echo
-	@echo 'Variables: PYTHON=python3.12 (makes the environment), JOBS=1 (recipes side by side; 0: all cores)'
+	@echo 'Variables: PYTHON=python3.12 (makes the environment), JOBS=1 (recipes side by side; 0: all cores),'
+	@echo 'SPHINX=lowest or newest (of Sphinx, Sphinx-Gallery and furo, in an environment of their own)'
 
 html: $(VENV)/made ## build the site into build/html, running the recipes that changed
-	@$(SPHINX) _doc $(BUILD)
+	@$(BUILD_SITE) _doc $(BUILD)
 	@echo "Done: open $(BUILD)/index.html"
 
 zip: html ## pack the site into build/torch-export-cookbook.zip, to be read without a server
@@ -44,7 +49,7 @@ ifdef RELEASE
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.record $(RELEASE) --jobs $(JOBS) \
 	  $(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep)
 else
-	@$(SPHINX) -D record_transcripts=1 _doc $(BUILD)
+	@$(BUILD_SITE) -D record_transcripts=1 _doc $(BUILD)
 endif
 
 nightly: $(VENV)/made ## report what differs under torch's nightly build, in build/nightly.md
@@ -83,12 +88,15 @@ clean: ## remove the site and all that was generated, but not the environment
 	rm -rf build _doc/auto_recipes _doc/sg_execution_times.rst
 
 # The environment, made anew when its requirements change.
-$(VENV)/made: requirements.txt
+$(VENV)/made: requirements.txt $(if $(SPHINX),requirements-$(SPHINX).txt)
 	@command -v $(PYTHON) > /dev/null || { \
 	  echo 'There is no "$(PYTHON)": install Python 3.11 or later, or give make PYTHON=...' >&2; exit 1; }
 	@echo 'Making the environment in $(VENV), which takes some minutes once.'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+ifdef SPHINX
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -r requirements-$(SPHINX).txt
+endif
 	@touch $@
 
 # The tools of "make lint", in an environment of their own: a build does not need them.
