@@ -30,6 +30,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "sphinx_last_updated_by_git",
+    "sphinx_reredirects",
     # ours
     "_ext.downloads",
     "_ext.errors",
@@ -164,6 +165,16 @@ html_show_sourcelink = False
 # Only a page that is opened from a disk uses Sphinx's search, see _static/search.js;
 # it could not read the pages for their summaries.
 html_show_search_summary = False
+
+# -- Old links -------------------------------------------------------------------------
+
+# Where pages are that were renamed or removed, relative to the old address:
+# "auto_recipes/plot_exporter_old": "plot_exporter_new.html". _doc/addresses.txt lists
+# all pages that ever were published.
+redirects: dict[str, str] = {}
+redirect_html_template_file = str(
+    Path(__file__).parent / "_doc/_templates/redirect.html"
+)
 
 # -- Link check ------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ the draft program must not be used, and repairs the model for a real export.
 
 import logging
 import os
+import sys
 import tempfile
 
 import torch
@@ -125,7 +126,8 @@ assert not report.successful()
 # %%
 # ``print(program._report)`` gives the whole text: for each item the line of the model,
 # the local variables, and torch's own stack. The same is in ``report.failures`` as
-# data, which is easier to read. 2.6 has no ``loc``, the line of code.
+# data, which is easier to read. 2.6 has no ``loc``, the line of code, and under Python
+# 3.13 and later it is empty: :ref:`l-plot-exporter-shapes-find-the-line` says why.
 
 
 def items(report):
@@ -141,9 +143,12 @@ for kind, what, place in items(report):
 violation = "GUARD_ADDED" if RELEASE >= (2, 8) else "CONSTRAINT_VIOLATION_ERROR"
 expected = {"DATA_DEPENDENT_ERROR", violation, "MISSING_FAKE_KERNEL"}
 assert {kind for kind, _, _ in items(report)} == expected
-assert {"if peak > 1.0:", "x = x + self.offset.expand(4, 8)"} <= {
-    place for _, _, place in items(report)
-} or RELEASE < (2, 7)
+assert (
+    {"if peak > 1.0:", "x = x + self.offset.expand(4, 8)"}
+    <= {place for _, _, place in items(report)}
+    or RELEASE < (2, 7)
+    or sys.version_info >= (3, 13)
+)
 
 # %%
 # How to read the items:

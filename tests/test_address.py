@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 from urllib.parse import parse_qs, urlsplit
 
@@ -177,3 +178,34 @@ def test_ways_through_the_topics(html):
     listed = (ROOT / "_doc/topics/onnx.rst").read_text("utf-8")
     _, _, listed = listed.partition(".. recipes::\n\n")
     assert names == ["onnx", *listed.split()[: len(names) - 1]]
+
+
+def test_published_pages_stay(html):
+    """Each page that was ever published is there, or leads to where it went."""
+    listed = set((ROOT / "_doc/addresses.txt").read_text("utf-8").split())
+    sources = {
+        path.relative_to(ROOT / "_doc") for path in (ROOT / "_doc").rglob("*.rst")
+    }
+    built = {
+        source.with_suffix(".html").as_posix()
+        for source in sources
+        if source.name != "sg_execution_times.rst"
+    }
+    moved = runpy.run_path(str(ROOT / "conf.py"))["redirects"]
+    gone = listed - built - {f"{page}.html" for page in moved}
+    assert not gone, "Say in conf.py, at redirects, where these pages went."
+    assert not built - listed, "Add these pages to _doc/addresses.txt."
+    for page, target in moved.items():
+        assert (html / page).with_name(target).exists(), "conf.py redirects to nothing."
+
+
+@needs_chromium
+def test_old_link_leads_to_the_page(make_site, browser, serve):
+    """A renamed recipe is found at its old address, without a script."""
+    site = make_site("plot_export").record()
+    site.build("-D", "redirects.auto_recipes/plot_old=plot_export.html")
+    assert site.returncode == 0, site.log
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{serve(site.folder / 'html')}auto_recipes/plot_old.html")
+    page.wait_for_url("**/plot_export.html")
+    assert page.query_selector("h1")

@@ -25,6 +25,7 @@ KINDS = [
     "releases.html",
     "functions.html",
     "how-errors-are-matched.html",
+    "how-this-site-works.html",
     "sg_execution_times.html",
     "genindex.html",
     "search.html",

@@ -12,6 +12,7 @@ PAGES = [
     "functions.html",
     "genindex.html",
     "how-errors-are-matched.html",
+    "how-this-site-works.html",
     "releases.html",
     "search.html?q=dynamic",
     "sg_execution_times.html",

@@ -7,7 +7,6 @@ has what its ``requirements.txt`` names, and no more.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 import subprocess
@@ -22,7 +21,7 @@ import nbformat
 import pytest
 from _ext import freshness
 from _ext.processes import time_limit
-from _ext.transcripts import digest, missing_program, release
+from _ext.transcripts import digest, missing_program
 from conftest import RECIPES, ROOT
 from ipykernel.compiler import get_file_name
 from packaging.requirements import Requirement
@@ -58,13 +57,6 @@ def unexpected(stderr: str) -> list[str]:
     return [
         line for line in stderr.splitlines() if line.strip() and not allowed.match(line)
     ]
-
-
-def recorded_output(recipe: str) -> str:
-    """Return all that a recipe prints, from its transcript."""
-    (path,) = ROOT.glob(f"_doc/transcripts/{release()}/{recipe}.json")
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    return "\n".join(line for cell in cells for line in cell["output"])
 
 
 def lines(text: str) -> list[str]:
@@ -205,7 +197,7 @@ def test_recipe_runs_as_a_script(run):
     """
     assert run.script.returncode == 0, run.script.stderr
     printed = run.script.stdout.replace(f"{run.folder}/script/", "")
-    assert lines(printed) == lines(recorded_output(run.name))
+    assert lines(printed) == lines("\n".join(printed_by(run.shown)))
     assert unexpected(run.script.stderr) == []
     assert run.left("script") == [f"{run.name}.py"]
 

@@ -60,7 +60,10 @@ def topic_of(name: str, root: Path) -> str:
 
 
 def create(name: str, root: Path = ROOT) -> tuple[Path, Path]:
-    """Write the skeleton, list it on the page of its topic, and return both files."""
+    """Write the skeleton, list it on the page of its topic, and return both files.
+
+    Its address is listed too, among those that have to stay.
+    """
     topic = topic_of(name, root)
     page = root / f"_doc/{topics.page(topic)}.rst"
     last = topics.listed(root / "_doc", topic)[-1]
@@ -75,6 +78,9 @@ def create(name: str, root: Path = ROOT) -> tuple[Path, Path]:
     entry = re.compile(rf"^   {last}$", re.MULTILINE)
     listed = entry.sub(f"   {last}\n   {name}", page.read_text("utf-8"))
     page.write_text(listed, "utf-8")
+    addresses = root / "_doc/addresses.txt"
+    lines = {*addresses.read_text("utf-8").split(), f"auto_recipes/{name}.html"}
+    addresses.write_text("".join(f"{line}\n" for line in sorted(lines)), "utf-8")
     return recipe, page
 
 

@@ -71,7 +71,8 @@ def main() -> int:
     shutil.rmtree(folder / "html", ignore_errors=True)
     # An editor that replaces the file ends the watch of a file, not that of a folder.
     watch = ["--watch", str(recipe.parent), "--ignore", "*/auto_recipes*"]
-    watch += ["--ignore", "*/sg_execution_times*", "--open-browser"]
+    watch += ["--ignore", "*/sg_execution_times*"]
+    watch += ["--port", "0", "--open-browser"]
     return subprocess.call([*command(folder, "sphinx_autobuild"), *watch])
 
 

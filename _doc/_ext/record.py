@@ -154,26 +154,28 @@ def record(
 def _environment(release: str, folder: Path) -> Path:
     """Return the interpreter of an environment with a release of torch."""
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    if (folder / "made").exists():
+    made, wanted = folder / "made", requirements(release)
+    if made.exists() and made.read_text("utf-8") == wanted:
         return python
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    if free < DISK:
+    if free < DISK and not made.exists():
         raise RecordError(
             f"torch {release}: {free / 2**30:.0f} GiB are free in {WORK}, and an "
             f"installation needs up to {DISK / 2**30:.0f}. Make room, then try again."
         )
     print(f"torch {release}: installing", flush=True)
-    venv.create(folder, with_pip=True, clear=True)
-    wanted = folder / "requirements.txt"
-    wanted.write_text(requirements(release), "utf-8")
-    command = [python, "-m", "pip", "install", "--quiet", "-r", wanted]
+    if not made.exists():
+        venv.create(folder, with_pip=True, clear=True)
+    listed = folder / "requirements.txt"
+    listed.write_text(wanted, "utf-8")
+    command = [python, "-m", "pip", "install", "--quiet", "-r", listed]
     if subprocess.run(command, check=False).returncode:
         raise RecordError(
             f"torch {release}: pip could not install it; see above. Is the network "
             "there, and does this release have a build for this Python?"
         )
-    (folder / "made").touch()
+    made.write_text(wanted, "utf-8")
     return python
 
 

@@ -249,8 +249,9 @@ def _compare(app: Sphinx, target: Path, cells: list[dict]) -> None:
     elif [c["source"] for c in record["cells"]] != [c["source"] for c in cells]:
         problem = f"was edited after {shown} was recorded: run 'make transcripts'."
     elif differences := _differences(record["cells"], cells):
-        if program := missing_program(target.read_text("utf-8")):
-            logger.info("recipes/%s: %s is not installed.", target.name, program)
+        if reason := excuse(target.read_text("utf-8"), path.with_name(PACKAGES)):
+            text = f"recipes/{target.name} prints something else, {reason}."
+            logger.info("%s\n%s", text, differences)
             return
         problem = f"no longer prints what {shown} says.\n{differences}"
     else:
@@ -349,6 +350,24 @@ def missing_program(source: str) -> str | None:
     """
     program = extract_file_config(source).get("needs_program")
     return program if program and not shutil.which(program) else None
+
+
+def excuse(source: str, packages: Path) -> str | None:
+    """Say why a recipe may print something else here than its transcript, if it may.
+
+    A program is missing, or this is another Python than the recorded one, in the first
+    two numbers of its version: torch and its messages depend on it.
+    """
+    if program := missing_program(source):
+        return f"because {program} is not installed"
+    recorded = (load(packages) or {}).get("python", platform.python_version())
+    here, there = (
+        ".".join(version.split(".")[:2])
+        for version in (platform.python_version(), recorded)
+    )
+    if here == there:
+        return None
+    return f"under Python {here}; the transcripts are of Python {there}"
 
 
 def applies(source: str) -> bool:
