@@ -6,6 +6,7 @@ import itertools
 import json
 import runpy
 import shutil
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -126,6 +127,23 @@ def test_other_package_is_stale(recorded, name, is_stale):
     installed = json.loads(path.read_text("utf-8"))["installed"]
     path.write_text(json.dumps({"installed": {**installed, name: "0"}}), "utf-8")
     assert record.stale("2.9.1", [recipe]) == [recipe] * is_stale
+
+
+def test_kept_environment_follows_the_requirements(monkeypatch, tmp_path):
+    """An environment that was kept gets what was added to the requirements since."""
+    asked = []
+
+    def run(command, **_):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(record.subprocess, "run", run)
+    (tmp_path / "made").write_text("of another day", "utf-8")
+    record._environment("2.9.1", tmp_path)
+    assert "install" in asked[0]
+    assert (tmp_path / "requirements.txt").read_text("utf-8").count("torch==2.9.1")
+    record._environment("2.9.1", tmp_path)
+    assert len(asked) == 1
 
 
 def test_requirements_name_the_release():

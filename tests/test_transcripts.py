@@ -50,6 +50,20 @@ def test_drift_fails_with_the_difference(site):
     assert "-  d\n+  c" in site.log
 
 
+def test_another_python_is_an_excuse(site):
+    """Under another Python than the recorded one a difference is shown, and no more."""
+    change(
+        site.transcript("plot_unicode"), lambda r: r["cells"][0].update(output=["a"])
+    )
+    packages = site.transcript("plot_unicode").with_name("packages.json")
+    change(packages, lambda record: record.update(python="3.1.0"))
+    site.build()
+    assert site.returncode == 0, site.log
+    assert "recipes/plot_unicode.py prints something else, under Python 3." in site.log
+    assert "the transcripts are of Python 3.1." in site.log
+    assert "-a\n" in site.log
+
+
 def test_missing_transcript(site):
     """A recipe without a transcript is an error that says what to do."""
     site.transcript("plot_unicode").unlink()
