@@ -48,6 +48,13 @@ EXPECTED_ON_STDERR = {
         r".*UserWarning: The tensor attributes self\.layer\._flat_weights"
     ),
     "its profiler's": r"USDT:.* profiler_st",
+    "its profiler's, of a build with CUDA where there is no GPU": (
+        r"ERROR:.* DeviceProperties\.cpp:\d+\] gpuGetDeviceCount failed"
+    ),
+    "its own, about Python 3.13.0 alone": (
+        r".*RuntimeWarning: Guards may run slower on Python 3\.13\.0\."
+        r"|  warnings\.warn\($"
+    ),
 }
 
 

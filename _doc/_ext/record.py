@@ -50,10 +50,14 @@ class RecordError(Exception):
 
 
 def requirements(release: str) -> str:
-    """Return the site's requirements with another release of torch, or the nightly."""
+    """Return the site's requirements with another release of torch, or the nightly.
+
+    torch 2.11 and 2.12 refuse the pinned setuptools: a release takes what it can have.
+    """
     text = (ROOT / "requirements.txt").read_text("utf-8")
     torch = "--pre\ntorch" if release == NIGHTLY else f"torch=={release}"
-    return re.sub(r"^torch==.*$", torch, text, flags=re.MULTILINE)
+    text = re.sub(r"^torch==.*$", torch, text, flags=re.MULTILINE)
+    return re.sub(r"^setuptools==.*$", "setuptools", text, flags=re.MULTILINE)
 
 
 def stale(release: str, recipes: list[Path]) -> list[Path]:
