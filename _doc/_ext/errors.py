@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import front, topics, transcripts
+from _ext import front, idle, topics, transcripts
 from _ext.differences import label
 from _ext.releases import element, folders, page_link, recipes
 
@@ -160,14 +160,9 @@ class ErrorIndex(SphinxDirective):
 
 def _state(env: BuildEnvironment) -> str:
     """Return something that changes when a transcript or a recipe does."""
-    paths = [
-        *Path(env.srcdir).glob("transcripts/*/*.json"),
-        *Path(env.srcdir).glob("auto_recipes/*.py"),
-    ]
-    stats = [(str(path), path.stat()) for path in sorted(paths)]
-    return transcripts.digest(
-        repr([(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats])
-    )
+    srcdir = Path(env.srcdir)
+    recorded = srcdir.glob("transcripts/*/*.json")
+    return idle.stats([*recorded, *srcdir.glob("auto_recipes/*.py")])
 
 
 def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:

@@ -18,6 +18,7 @@ from _ext.notebooks import INSTALLATION
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
+NAMES = "llms.txt", "llms-full.txt"
 SUMMARY = (
     "Executable recipes for torch.export: each reproduces an error or a wrong result, "
     "shows its cause and gives the fix. Outputs are those of torch {release}."
@@ -82,15 +83,18 @@ def _texts(app: Sphinx) -> tuple[str, str]:
 
 
 def _write(app: Sphinx, error: Exception | None) -> None:
-    """Write both files."""
+    """Write both files, unless they are up to date."""
     if error is not None or app.builder.name != "html":
         return
-    for name, text in zip(("llms.txt", "llms-full.txt"), _texts(app), strict=True):
+    if app.nothing_changed and all(Path(app.outdir, name).exists() for name in NAMES):
+        return
+    for name, text in zip(NAMES, _texts(app), strict=True):
         Path(app.outdir, name).write_text(text, "utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
+    app.setup_extension("_ext.idle")
     app.setup_extension("_ext.topics")
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

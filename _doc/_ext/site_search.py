@@ -78,9 +78,11 @@ def _write(app: Sphinx, error: Exception | None) -> None:
     """Write the index, unless it is up to date."""
     if error is not None or app.builder.name != "html":
         return
+    target = Path(app.outdir, "pagefind")
+    if app.nothing_changed and target.exists():
+        return
     pages = _pages(app)
     state = transcripts.digest(repr((pages, AROUND, metadata.version("pagefind"))))
-    target = Path(app.outdir, "pagefind")
     stamp = Path(app.doctreedir, "search.state")
     if target.exists() and stamp.exists() and stamp.read_text() == state:
         return
@@ -108,6 +110,7 @@ def _run(folder: Path, pages: dict[str, str]) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
+    app.setup_extension("_ext.idle")
     app.setup_extension("_ext.topics")
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
