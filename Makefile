@@ -78,6 +78,8 @@ lint: build/lint/made ## check style, spelling, markup, workflows and the anatom
 	@build/lint/bin/codespell README.md CONTRIBUTING.md Makefile conf.py recipes tests _doc/*.rst _doc/topics _doc/_ext _doc/_static
 	@build/lint/bin/sphinx-lint _doc/*.rst _doc/topics recipes
 	@build/lint/bin/zizmor --offline --no-progress --quiet .github
+	@if command -v actionlint > /dev/null; then actionlint; else \
+	  echo 'The workflows were not checked by actionlint: it is not installed.'; fi
 	@if [ -e $(VENV)/made ]; then $(BIN)/python -m pytest -q tests/test_anatomy.py -k 'not test_recorded and not test_running_time'; else \
 	  echo 'The anatomy of recipes was not checked: "make html" makes the environment that it needs.'; fi
 

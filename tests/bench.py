@@ -1,7 +1,7 @@
 """Measure the build of the site and print a table; ``make bench`` runs it.
 
 Builds are compared that were made in turns, because seconds depend on the machine and
-on what else it does. All are made in ``build/bench`` from copies of the recipes and
+on what else it does. All are made in ``build/bench`` from copies of all recipes and
 pages, each with a ``conf.py`` that runs the real one and changes only what is said
 here; the folder is removed at the end.
 """
@@ -18,7 +18,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 import venv
@@ -33,11 +32,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build/bench"
 
-#: The table is made with at least this many recipes.
-RECIPES = 20
-
-#: What MyST-NB is installed with, beside the site's own requirements.
-MYST = ("myst-nb==1.4.0", "ipykernel==7.4.0")
+#: What is installed beside the site's own requirements.
+MYST = "myst-nb==1.4.0"
 
 CONF = f'''\
 """The real configuration, with what a benchmark changes."""
@@ -68,23 +64,6 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 """
 
-HEADER = """\
-Recipes
-=======
-"""
-
-#: The pages of the topics, and that of errors, list the recipes of the site, and these
-#: may be others.
-PAGES = f"""\
-{HEADER}
-.. toctree::
-
-   auto_recipes/index
-   functions
-   releases
-   sg_execution_times
-"""
-
 INDEX = """\
 Recipes
 =======
@@ -95,198 +74,19 @@ Recipes
    {}
 """
 
-#: Stands in for a recipe: the reference label and the title that a page needs.
+#: A recipe that hardly does anything.
 SCRIPT = '''\
 """
 .. _l-{name}:
 
-{title}
-{line}
+A small one
+===========
 
 A page of the benchmark.
 """
+
+print("{name}")
 '''
-
-#: Export scripts of different kinds; ``NAME`` is replaced by a name of their own.
-BODIES = {
-    "strict": """
-        class Model(torch.nn.Module):
-            def forward(self, x, y):
-                return torch.cat([x, y]).relu().sum(dim=0) * x.shape[0]
-
-        # %%
-        # Export.
-
-        batch = torch.export.Dim("batch", max=512)
-        args = torch.randn(4, 8), torch.randn(4, 8)
-        shapes = {"x": {0: batch}, "y": {0: batch}}
-        ep = torch.export.export(Model(), args, dynamic_shapes=shapes, strict=True)
-        print(ep)
-
-        # %%
-        # Check.
-
-        for size in (1, 3, 9):
-            args = torch.randn(size, 8), torch.randn(size, 8)
-            torch.testing.assert_close(ep.module()(*args), Model()(*args))
-        """,
-    "layers": """
-        layers = [torch.nn.Linear(8, 8), torch.nn.LayerNorm(8), torch.nn.GELU()]
-        model = torch.nn.Sequential(*layers, torch.nn.Dropout(0.1)).eval()
-
-        # %%
-        # Export.
-
-        shapes = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.AUTO},)
-        ep = torch.export.export(model, (torch.randn(2, 3, 8),), dynamic_shapes=shapes)
-        print(ep.graph_signature)
-
-        # %%
-        # Check.
-
-        for shape in ((4, 3, 8), (7, 5, 8), (9, 2, 8)):
-            x = torch.randn(shape)
-            torch.testing.assert_close(ep.module()(x), model(x))
-        """,
-    "cond": """
-        class Model(torch.nn.Module):
-            def forward(self, x):
-                return torch.cond(x.sum() > 0, lambda x: x + 1, lambda x: x - 1, (x,))
-
-        # %%
-        # Export in both modes.
-
-        for strict in (True, False):
-            ep = torch.export.export(Model(), (torch.ones(3),), strict=strict)
-            print(ep.graph)
-
-        # %%
-        # Check.
-
-        for x in (torch.ones(3), -torch.ones(3)):
-            torch.testing.assert_close(ep.module()(x), Model()(x))
-        """,
-    "decomposed": """
-        model = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
-        ep = torch.export.export(model, (torch.randn(2, 5, 16),))
-
-        # %%
-        # Decompose.
-
-        core = ep.run_decompositions()
-        print(len(ep.graph.nodes), len(core.graph.nodes))
-
-        # %%
-        # Check.
-
-        x = torch.randn(2, 5, 16)
-        torch.testing.assert_close(core.module()(x), model(x))
-        """,
-    "saved": """
-        model = torch.nn.Conv2d(3, 6, 3)
-        x = torch.ones(2, 3, 9, 9)
-        shapes = ({0: torch.export.Dim.DYNAMIC},)
-        ep = torch.export.export(model, (x,), dynamic_shapes=shapes)
-
-        # %%
-        # Save and load.
-
-        buffer = io.BytesIO()
-        torch.export.save(ep, buffer)
-        buffer.seek(0)
-        loaded = torch.export.load(buffer)
-        print(loaded.graph_signature)
-
-        # %%
-        # Check.
-
-        x = torch.randn(5, 3, 9, 9)
-        torch.testing.assert_close(loaded.module()(x), model(x))
-        """,
-    "refused": """
-        class Model(torch.nn.Module):
-            def forward(self, x):
-                return x.reshape(4, -1) + 1 if x.shape[0] > 3 else x
-
-        # %%
-        # The error.
-
-        shapes = ({0: torch.export.Dim("batch")},)
-        for strict in (True, False):
-            try:
-                torch.export.export(
-                    Model(), (torch.ones(4, 2),), dynamic_shapes=shapes, strict=strict
-                )
-            except torch._dynamo.exc.UserError as error:
-                print(str(error).splitlines()[0])
-        """,
-    "operator": """
-        @torch.library.custom_op("NAME::twice", mutates_args=())
-        def twice(x: torch.Tensor) -> torch.Tensor:
-            return x * 2
-
-        @twice.register_fake
-        def _(x):
-            return torch.empty_like(x)
-
-        class Model(torch.nn.Module):
-            def forward(self, x):
-                return twice(x) + 1
-
-        # %%
-        # Export.
-
-        ep = torch.export.export(Model(), (torch.ones(3),))
-        print(ep.graph)
-        torch.testing.assert_close(ep.module()(torch.ones(3)), torch.full((3,), 3.0))
-        """,
-    "draft": """
-        class Model(torch.nn.Module):
-            def forward(self, x):
-                return x.nonzero() if x.sum().item() > 2 else x.abs()
-
-        # %%
-        # Draft.
-
-        ep = torch.export.draft_export(Model(), (torch.ones(3),))
-        print(type(ep).__name__, len(ep._report.failures))
-        """,
-    "unflattened": """
-        class Block(torch.nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.inner = torch.nn.Linear(4, 4)
-
-            def forward(self, x):
-                return self.inner(x).relu()
-
-        model = torch.nn.Sequential(Block(), Block())
-
-        # %%
-        # Export and unflatten.
-
-        x = torch.randn(2, 4)
-        ep = torch.export.export(model, (x,), preserve_module_call_signature=("0", "1"))
-        modules = torch.export.unflatten(ep)
-        print([name for name, _ in modules.named_modules()])
-        torch.testing.assert_close(modules(x), model(x))
-        """,
-    "recurrent": """
-        model = torch.nn.GRU(4, 4, batch_first=True)
-        shapes = ({0: torch.export.Dim("batch")}, None)
-        args = torch.randn(3, 6, 4), None
-        ep = torch.export.export(model, args, dynamic_shapes=shapes)
-
-        # %%
-        # Run.
-
-        run = ep.module()
-        for size in range(2, 40):
-            x = torch.randn(size, 6, 4)
-            torch.testing.assert_close(run(x, None), model(x, None))
-        print(len(ep.graph.nodes))
-        """,
-}
 
 
 class BenchError(Exception):
@@ -426,89 +226,40 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-# -- The recipes -----------------------------------------------------------------------
-
-
-def script(name: str, title: str, body: str, head: str = "") -> str:
-    """Return a script that Sphinx-Gallery makes a page of."""
-    top = SCRIPT.format(name=name, title=title, line="=" * len(title))
-    return f"{top}\n{head}{textwrap.dedent(body).strip()}\n".replace("NAME", name)
-
-
-def recipes() -> tuple[dict[str, str], str]:
-    """Return the recipes to build, by name, and a sentence that says what they are."""
-    paths = sorted((ROOT / "recipes").glob("plot_*.py"))
-    found = {path.stem: path.read_text("utf-8") for path in paths}
-    own = len(found)
-    head = "import io\n\nimport torch\n\ntorch.manual_seed(0)\n\n"
-    for kind, body in list(BODIES.items())[: max(0, RECIPES - own)]:
-        name = f"plot_exporter_{kind}_bench"
-        found[name] = script(name, f"Kind {kind}", body, head)
-    originals = list(found.items())
-    copies = max(0, RECIPES - len(found))
-    for number in range(copies):
-        name, text = originals[number % len(originals)]
-        found[f"{name}_{number}"] = renamed(text, name, f"{name}_{number}")
-    return found, composition(own, len(originals) - own, copies)
-
-
-def renamed(text: str, name: str, new: str) -> str:
-    """Return a recipe under another name and with other labels."""
-    text = re.sub(r"^\.\. _(.*):$", rf".. _\1-{new}:", text, flags=re.MULTILINE)
-    return text.replace(name, new)
-
-
-def composition(own: int, templates: int, copies: int) -> str:
-    """Say what the recipes are."""
-    text = f"{own + templates + copies} recipes: {own} of this repository"
-    if templates:
-        text += f", {templates} written for the benchmark"
-    if copies:
-        text += (
-            f", {copies} copies of these (which flatters Sphinx-Gallery, whose "
-            "interpreter runs many recipes: its caches are warm for a copy)"
-        )
-    return text
-
-
-def trivial(count: int) -> dict[str, str]:
-    """Return recipes that hardly do anything."""
-    names = [f"plot_small_{number:04}" for number in range(count)]
-    return {name: script(name, "A small one", f"print('{name}')") for name in names}
-
-
 # -- The sites -------------------------------------------------------------------------
 
 
-def make_site(name: str, texts: dict[str, str], changes: str = "", **rest: Any) -> Site:
-    """Make a site of recipes with the real pages."""
+def make_site(name: str, changes: str = "", **rest: Any) -> Site:
+    """Make a copy of the site, without what builds put there."""
     folder = WORK / name
     shutil.rmtree(folder, ignore_errors=True)
     generated = ("_ext", "__pycache__", "auto_recipes", "sg_execution_times.rst")
-    ignored = shutil.ignore_patterns(*generated, "topics", "errors.rst")
-    shutil.copytree(ROOT / "_doc", folder / "_doc", ignore=ignored)
-    (folder / "_doc/index.rst").write_text(PAGES, "utf-8")
-    (folder / "recipes").mkdir()
-    (folder / "recipes/GALLERY_HEADER.rst").write_text(HEADER, "utf-8")
-    for recipe, text in texts.items():
-        (folder / f"recipes/{recipe}.py").write_text(text, "utf-8")
+    ignored = shutil.ignore_patterns(*generated)
+    for part in ("_doc", "recipes"):
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     (folder / "conf.py").write_text(CONF + changes, "utf-8")
     return Site(folder, **rest)
 
 
-def make_ours(name: str, texts: dict[str, str]) -> Site:
-    """Make a site with the real configuration, and record its transcripts."""
-    site = make_site(name, texts)
-    site.build("-D", "record_transcripts=1")
-    done, all_ = site.executed()
-    if done < all_ or not all_:
-        raise BenchError(f"{done} of {all_} recipes ran to their end:\n{site.tail()}")
+def make_small_site(count: int) -> Site:
+    """Make a site of recipes that hardly do anything, and of no other pages."""
+    site = make_site(f"small-{count}")
+    for path in [*site.folder.rglob("*.rst"), *site.folder.glob("recipes/*.py")]:
+        path.unlink()
+    shutil.rmtree(site.folder / "_doc/transcripts")
+    (site.folder / "recipes/index.rst").write_text(":orphan:\n\nAll\n===\n", "utf-8")
+    index = INDEX.format("auto_recipes/plot*")
+    (site.folder / "_doc/index.rst").write_text(index, "utf-8")
+    for number in range(count):
+        name = f"plot_small_{number:04}"
+        text = SCRIPT.format(name=name)
+        (site.folder / f"recipes/{name}.py").write_text(text, "utf-8")
     return site
 
 
 def make_plain_sphinx(ours: Site) -> Site:
     """Make a site of the pages that were built, without the gallery."""
-    site = make_site("sphinx", {}, WITHOUT_GALLERY)
+    site = make_site("sphinx", WITHOUT_GALLERY)
     shutil.rmtree(site.folder / "_doc")
     shutil.copytree(ours.folder / "_doc", site.folder / "_doc")
     return site
@@ -516,7 +267,7 @@ def make_plain_sphinx(ours: Site) -> Site:
 
 def make_notebooks(serial: Site) -> Site:
     """Make a site of the notebooks that Sphinx-Gallery wrote, for MyST-NB."""
-    site = make_site("myst", {}, NOTEBOOKS, python=_environment())
+    site = make_site("myst", NOTEBOOKS, python=_environment())
     pages = site.folder / "_doc"
     for path in pages.rglob("*.rst"):
         path.unlink()
@@ -531,13 +282,13 @@ def _environment() -> Path:
     """Return the interpreter of an environment with MyST-NB; make it first."""
     folder = WORK / "venv"
     python = folder / "bin/python"
-    wanted = (ROOT / "requirements.txt").read_text("utf-8") + "\n".join(MYST)
+    wanted = (ROOT / "requirements.txt").read_text("utf-8") + MYST
     made = folder / "made"
     if made.exists() and made.read_text("utf-8") == wanted:
         return python
-    say(f"making an environment with {' and '.join(MYST)}")
+    say(f"making an environment with {MYST}")
     venv.create(folder, with_pip=True, clear=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", *MYST]
+    command = [str(python), "-m", "pip", "install", "--quiet", MYST]
     _, status, log = run([*command, "-r", "requirements.txt"], ROOT)
     if status:
         raise BenchError(f"pip could not install MyST-NB; try --without-myst.\n{log}")
@@ -578,13 +329,11 @@ def _verdict(*, met: bool) -> str:
     return "met" if met else "**not met**"
 
 
-def cold_builds(
-    ours: Site, texts: dict[str, str], given: argparse.Namespace
-) -> list[tuple[str, ...]]:
+def cold_builds(ours: Site, given: argparse.Namespace) -> list[tuple[str, ...]]:
     """Compare a build from nothing with those of other tools."""
     say("cold builds")
-    serial = make_site("serial", texts, WITHOUT_OURS)
-    loky = make_site("loky", texts, PARALLEL)
+    serial = make_site("serial", WITHOUT_OURS)
+    loky = make_site("loky", PARALLEL)
     seconds = in_turns(given.rounds, ours=ours.cold, serial=serial.cold, loky=loky.cold)
     plain = f"cold build / Sphinx-Gallery, serial{_failed(serial)}"
     joblib = f"cold build / Sphinx-Gallery, joblib's two workers{_failed(loky)}"
@@ -628,8 +377,7 @@ def edits(ours: Site, given: argparse.Namespace) -> list[tuple[str, ...]]:
     and once that of its cells in the build, where torch is loaded and warm.
     """
     say("builds after an edit")
-    name = min((ROOT / "recipes").glob("plot_*.py")).name
-    recipe = ours.folder / "recipes" / name
+    recipe = ours.folder / f"recipes/{_median_recipe()}.py"
     notes = ours.folder / f"_doc/auto_recipes/{recipe.stem}.cells.json"
     seconds: dict[str, list[float]] = {"build": [], "alone": [], "cells": []}
     for number in range(given.rounds):
@@ -644,6 +392,17 @@ def edits(ours: Site, given: argparse.Namespace) -> list[tuple[str, ...]]:
         _rest(3, what + "as a script", seconds, "alone"),
         _rest(3, what + "inside the build", seconds, "cells"),
     ]
+
+
+def _median_recipe() -> str:
+    """Return the name of a recipe that takes neither long nor short."""
+    release = metadata.version("torch").partition("+")[0]
+    folder = ROOT / "_doc/transcripts" / release
+    seconds = {
+        path.stem: json.loads(path.read_text("utf-8"))["seconds"]
+        for path in sorted(folder.glob("plot_*.json"))
+    }
+    return sorted(seconds, key=seconds.get)[len(seconds) // 2]
 
 
 def _rest(
@@ -662,7 +421,7 @@ def growth(counts: list[int]) -> list[tuple[str, ...]]:
     rows = []
     for count in counts:
         say(f"{count} small recipes")
-        site = make_site(f"small-{count}", trivial(count))
+        site = make_small_site(count)
         memory = Memory()
         seconds = site.build("-D", "record_transcripts=1", watch=memory)
         each = f"{1000 * seconds / count:.0f} ms"
@@ -695,13 +454,13 @@ def machine() -> str:
 def report(given: argparse.Namespace) -> str:
     """Measure everything and return the report."""
     where = machine()
-    texts, what = recipes()
-    ours = make_ours("ours", texts)
-    rows = cold_builds(ours, texts, given)
+    ours = make_site("ours")
+    rows = cold_builds(ours, given)
     rows += warm_builds(ours, given)
     rows += edits(ours, given)
-    medians = f"Medians of {given.rounds} rounds; one round for {' and '.join(MYST)}."
-    parts = [f"{where}.", f"{what}.", medians.replace("==", " ")]
+    count = len(list((ROOT / "recipes").glob("plot_*.py")))
+    rounds = f"Medians of {given.rounds} rounds; one round for {MYST}."
+    parts = [f"{where}.", f"{count} recipes. {rounds.replace('==', ' ')}"]
     parts.append(table(("build", "measured", "seconds", "goal", ""), rows))
     if given.growth:
         head = "small recipes", "cold build", "each", "peak memory of all processes"

@@ -11,7 +11,7 @@ from furo.navigation import get_navigation_tree
 #: The list as Sphinx makes it for the page "b", which is in it twice and has a child.
 TREE = """\
 <ul class="current">
-<li class="toctree-l1 current"><a class="reference internal" href="a.html">A current</a>\
+<li class="toctree-l1 current"><a class="reference internal" href="a.html">Current</a>\
 <ul class="current">
 <li class="toctree-l2 current"><a class="current reference internal" href="#">B</a><ul>
 <li class="toctree-l3"><a class="reference internal" href="c.html">C</a></li>

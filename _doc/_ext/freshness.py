@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from sphinx.util import logging
+from sphinx_gallery import py_source_parser
 from sphinx_gallery.gen_rst import executable_script
+
+from _ext import front
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -33,6 +36,7 @@ logger = logging.getLogger(__name__)
 RUNNERS = ("sphinx-gallery", "joblib")
 RUNNER_MODULES = (
     "capture.py",
+    "exercise.py",
     "leaks.py",
     "pictures.py",
     "processes.py",
@@ -82,12 +86,8 @@ def ingredients(source: Path, settings: str) -> dict[str, Any]:
 @functools.cache
 def imported(text: str) -> frozenset[str]:
     """Return the distributions that a recipe imports, as far as it can be parsed."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return frozenset()
     modules = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(front.tree(text) or ast.Module([], [])):
         if isinstance(node, ast.Import):
             modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -222,8 +222,17 @@ def _forget(target: Path) -> None:
             path.unlink()
 
 
+def _parse(path: Any) -> tuple[ast.Module | None, str]:
+    """Return the syntax tree and the text of a recipe, as Sphinx-Gallery wants them."""
+    text = Path(path).read_text("utf-8")
+    return front.tree(text), text
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
+    # Sphinx-Gallery parses each recipe seven times in a build, whatever has changed:
+    # https://github.com/sphinx-gallery/sphinx-gallery/issues/1282
+    py_source_parser.parse_source_file = _parse
     app.connect("config-inited", _read_settings, priority=1)
     app.connect("builder-inited", _drop_stale_outputs, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,6 +52,15 @@ class Front:
     wordings: tuple[str, ...]
 
 
+@functools.cache
+def tree(text: str) -> ast.Module | None:
+    """Return the syntax tree of a recipe, or None if it has none; nobody changes it."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return None
+
+
 def read(path: Path) -> Front:
     """Return what the recipe in a file says of itself.
 
@@ -60,7 +70,7 @@ def read(path: Path) -> Front:
         If it has no docstring with a title, or a comment that is not a Python value.
     """
     text = path.read_text("utf-8")
-    docstring = ast.get_docstring(ast.parse(text)) or ""
+    docstring = ast.get_docstring(tree(text) or ast.Module([], [])) or ""
     paragraphs = [
         paragraph
         for paragraph in docstring.split("\n\n")

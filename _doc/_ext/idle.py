@@ -3,8 +3,8 @@
 Sphinx-Gallery parses each recipe several times in every build, and our own extensions
 compare each with what is kept of it. That was two thirds of a build with nothing to do.
 It is left out where all is as it was at the end of a build without a warning: the files
-below the source folder (the extensions are among them) and in the folder of the recipes,
-the settings, and what is installed.
+below the source folder, with our extensions, and in that of the recipes, the settings,
+and what is installed.
 
 Sphinx-Gallery has no setting for this: its handler is disconnected.
 """
@@ -86,7 +86,10 @@ def _read_settings(app: Sphinx, config: Config) -> None:
     """Keep all settings as they are given, before defaults and objects come in."""
     sets = frozenset, set  # a set has another order each time
     app.all_settings = repr(
-        [(s.name, sorted(s.value) if isinstance(s.value, sets) else s.value) for s in config]
+        [
+            (s.name, sorted(s.value) if isinstance(s.value, sets) else s.value)
+            for s in config
+        ]
     )
 
 

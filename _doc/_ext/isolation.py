@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import sys
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.config import Config
 
-#: What a forked recipe finds already imported; the last one closes the list.
+#: What a forked recipe finds already imported.
 PRELOAD = ["_ext.processes", "_ext.pictures", "sphinx.cmd.build", "_ext.warm"]
 
 
@@ -44,18 +43,21 @@ def _register(app: Sphinx) -> None:
     """Put the backend in the place of the one that Sphinx-Gallery names."""
     config = app.config
     conf = config.sphinx_gallery_conf
-    if not any(_is_due(script, conf) for script in _scripts(app)):
+    due = sum(_is_due(script, conf) for script in _scripts(app))
+    if not due:
         conf["parallel"] = False
         return
     # These take a fifth of a build that has nothing to do.
     from joblib import cpu_count, register_parallel_backend  # noqa: PLC0415
 
-    from _ext.processes import RecipeBackend  # noqa: PLC0415
+    from _ext.processes import RecipeBackend, start_server  # noqa: PLC0415
 
     jobs = config.recipe_jobs or cpu_count()
     method = config.recipe_start_method
     if method == "forkserver":
-        forkserver.set_forkserver_preload(PRELOAD)
+        # One recipe for each process is done before the exercise would be.
+        exercise = ["_ext.exercise"] if due > jobs else []
+        start_server(PRELOAD + exercise)
     # Sphinx-Gallery asks joblib for "loky" by name and runs one job serially:
     # https://github.com/sphinx-gallery/sphinx-gallery/pull/877
     conf["parallel"] = max(jobs, 2)

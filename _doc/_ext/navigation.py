@@ -73,7 +73,7 @@ def _outline(tree: str) -> tuple[list[str], dict[str, list[tuple[int, list]]]]:
         Its tags and texts.
     dict
         By address, for each link the number of its tag, and for each element around it
-        the numbers of its tags: that of a list; of an entry, and of the box that opens it.
+        the numbers of its tags: for a list one, for an entry that of its box too.
     """
     pieces = re.split(r"(<[^>]+>)", tree)
     places: dict[str, list[tuple[int, list]]] = {}

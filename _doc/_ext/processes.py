@@ -1,8 +1,8 @@
 """A joblib backend that runs each recipe in a process of its own.
 
 Where the platform allows it, that process is forked from a server that has already
-imported torch and exported a small model (see :mod:`_ext.warm`), so isolation does not
-cost an import each time.
+imported torch (see :mod:`_ext.warm`) and, for many recipes, exported a small model (see
+:mod:`_ext.exercise`), so isolation does not cost an import each time.
 
 A recipe runs in an empty temporary folder, under its bare file name. What torch
 prints about source lines is therefore ``plot_exporter_x.py:80``, on every machine.
@@ -26,6 +26,7 @@ import threading
 import traceback
 import unittest.mock
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +150,8 @@ class RecipeBackend(ParallelBackendBase):
         errors.touch()
         process = self.context.Process(target=_child, args=(sender, log, job))
         try:
-            with self.lock:
-                _start(process)
+            with self.lock, _environment():
+                process.start()
             self.running.add(process)
             sender.close()
             try:
@@ -197,8 +198,15 @@ def _shown(source: Path) -> str:
     return f"{source.parent.name}/{source.name}"
 
 
-def _start(process: multiprocessing.process.BaseProcess) -> None:
-    """Start a process; the fork server, if it is not up yet, inherits our settings."""
+def start_server(preload: list[str]) -> None:
+    """Start the server that recipes are forked from; it imports while we go on."""
+    forkserver.set_forkserver_preload(preload)
+    with _environment():
+        forkserver.ensure_running()
+
+
+def _environment() -> contextlib.AbstractContextManager:
+    """Return the environment in which a recipe, or the fork server, is started."""
     settings = {
         # The fork server of Python 3.11 ignores the sys.path that it is given:
         # https://github.com/python/cpython/blob/v3.11.7/Lib/multiprocessing/forkserver.py#L166
@@ -206,8 +214,7 @@ def _start(process: multiprocessing.process.BaseProcess) -> None:
         # Recipes run side by side; and a sum has one order, on any machine.
         "OMP_NUM_THREADS": "1",
     }
-    with unittest.mock.patch.dict(os.environ, settings):
-        process.start()
+    return unittest.mock.patch.dict(os.environ, settings)
 
 
 def _kill(process: multiprocessing.process.BaseProcess) -> None:
