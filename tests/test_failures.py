@@ -105,3 +105,32 @@ def test_bad_recipes_run_again(site):
     for name, message in BAD.items():
         assert message in site.log, name
     assert site.log.count("[recipe.leak]") == 9
+
+
+#: Recipes that no page can be made of, and what is said of each.
+UNREADABLE = {
+    "plot_syntax": (
+        '"""\nTitle\n=====\n"""\nx = (\n',
+        "recipes/plot_syntax.py, line 5, is not Python: '(' was never closed.",
+    ),
+    "plot_bare": ("print(1)\n", "recipes/plot_bare.py has no title: begin its"),
+    "plot_comment": (
+        '"""\nTitle\n=====\n"""\n# sphinx_gallery_tags = [inputs\n',
+        "recipes/plot_comment.py: the value of '# sphinx_gallery_tags' is not",
+    ),
+}
+
+
+def test_unreadable_recipes_are_left_out(make_site):
+    """What no page can be made of is named with place and remedy; others are built."""
+    site = make_site("plot_unicode").record()
+    for name, (text, _) in UNREADABLE.items():
+        site.recipe(name).write_text(text, "utf-8")
+    for _ in range(2):
+        site.build()
+        assert site.returncode == 1
+        for _, message in UNREADABLE.values():
+            assert message in site.log
+        assert site.log.count("It is left out of this build.") == len(UNREADABLE)
+        assert "Extension error" not in site.log
+        assert "日本語" in site.page("plot_unicode")

@@ -9,7 +9,6 @@ import pytest
 from _ext import front, topics
 from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT
-from sphinx.errors import ExtensionError
 
 CONF = runpy.run_path(str(ROOT / "conf.py"))
 TOPICS = CONF["recipe_topics"]
@@ -77,7 +76,7 @@ def test_recipe_without_title(tmp_path):
     """A recipe without a title is named, with what to do."""
     path = tmp_path / "plot_x.py"
     path.write_text('"""No title."""\n', "utf-8")
-    with pytest.raises(ExtensionError, match=r"plot_x\.py has no title: begin"):
+    with pytest.raises(front.RecipeError, match=r"plot_x\.py has no title: begin"):
         front.read(path)
 
 
@@ -85,7 +84,7 @@ def test_recipe_with_a_wrong_comment(tmp_path):
     """A comment that is not a Python value is named."""
     path = tmp_path / "plot_x.py"
     path.write_text('"""\nX\n=\n"""\n# sphinx_gallery_tags = [inputs\n', "utf-8")
-    with pytest.raises(ExtensionError, match=r"plot_x\.py: the value of '# sphinx"):
+    with pytest.raises(front.RecipeError, match=r"plot_x\.py: the value of '# sphinx"):
         front.read(path)
 
 

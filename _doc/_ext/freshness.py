@@ -85,9 +85,9 @@ def ingredients(source: Path, settings: str) -> dict[str, Any]:
 
 @functools.cache
 def imported(text: str) -> frozenset[str]:
-    """Return the distributions that a recipe imports, as far as it can be parsed."""
+    """Return the distributions that a recipe imports."""
     modules = set()
-    for node in ast.walk(front.tree(text) or ast.Module([], [])):
+    for node in ast.walk(front.tree(text)):
         if isinstance(node, ast.Import):
             modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -181,18 +181,31 @@ def _read_settings(app: Sphinx, config: Config) -> None:
 
 
 def _drop_stale_outputs(app: Sphinx) -> None:
-    """Make Sphinx-Gallery run what is stale; forget recipes that are gone."""
+    """Make Sphinx-Gallery run what is stale; forget what is gone or unreadable."""
     conf = app.config.sphinx_gallery_conf
     for examples, gallery in zip(
         conf["examples_dirs"], conf["gallery_dirs"], strict=True
     ):
-        sources = {path.name: path for path in Path(app.srcdir, examples).glob("*.py")}
+        paths = sorted(Path(app.srcdir, examples).glob("*.py"))
+        sources = {path.name: path for path in paths if _is_readable(path, conf)}
         folder = Path(app.srcdir, gallery)
         for copy in folder.glob("*.py"):
             if copy.name not in sources:
                 _forget(copy)
         for name, source in sources.items():
             _check(source, folder / name, app.recipe_settings)
+
+
+def _is_readable(source: Path, conf: dict) -> bool:
+    """Tell whether a page can be made of a recipe; say so and leave it out if not."""
+    try:
+        front.read(source)
+    except front.RecipeError as error:
+        text = "%s It is left out of this build."
+        logger.warning(text, error, type="recipe.unreadable")
+        conf["ignore_pattern"] += f"|^{re.escape(source.name)}$"
+        return False
+    return True
 
 
 def _check(source: Path, target: Path, settings: str) -> None:
@@ -222,7 +235,7 @@ def _forget(target: Path) -> None:
             path.unlink()
 
 
-def _parse(path: Any) -> tuple[ast.Module | None, str]:
+def _parse(path: Any) -> tuple[ast.Module, str]:
     """Return the syntax tree and the text of a recipe, as Sphinx-Gallery wants them."""
     text = Path(path).read_text("utf-8")
     return front.tree(text), text

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sphinx.errors import ExtensionError
+from sphinx.errors import SphinxError
 from sphinx_gallery.py_source_parser import INFILE_CONFIG_PATTERN
 
 if TYPE_CHECKING:
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 _LABEL = re.compile(r"^\.\. _([\w-]+):$", re.MULTILINE)
 _META = re.compile(r"^ +:(\w+): (.+(?:\n {6,}.+)*)", re.MULTILINE)
+
+
+class RecipeError(SphinxError):
+    """A recipe that no page can be made of; the message says what to do."""
+
+    category = "Recipe error"
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,9 @@ class Front:
 
 
 @functools.cache
-def tree(text: str) -> ast.Module | None:
-    """Return the syntax tree of a recipe, or None if it has none; nobody changes it."""
-    try:
-        return ast.parse(text)
-    except SyntaxError:
-        return None
+def tree(text: str) -> ast.Module:
+    """Return the syntax tree of a recipe, which nobody changes."""
+    return ast.parse(text)
 
 
 def read(path: Path) -> Front:
@@ -66,11 +69,18 @@ def read(path: Path) -> Front:
 
     Raises
     ------
-    ExtensionError
-        If it has no docstring with a title, or a comment that is not a Python value.
+    RecipeError
+        If it is not Python, has no docstring with a title, or has a comment for
+        Sphinx-Gallery that is not a Python value.
     """
     text = path.read_text("utf-8")
-    docstring = ast.get_docstring(tree(text) or ast.Module([], [])) or ""
+    shown = f"{path.parent.name}/{path.name}"
+    try:
+        docstring = ast.get_docstring(tree(text)) or ""
+    except SyntaxError as error:
+        raise RecipeError(
+            f"{shown}, line {error.lineno}, is not Python: {error.msg}."
+        ) from None
     paragraphs = [
         paragraph
         for paragraph in docstring.split("\n\n")
@@ -78,13 +88,13 @@ def read(path: Path) -> Front:
     ]
     title = re.match(r"(.+)\n=+$", paragraphs[0]) if paragraphs else None
     if title is None:
-        raise ExtensionError(
-            f"{path.name} has no title: begin its docstring with a label, then a line "
+        raise RecipeError(
+            f"{shown} has no title: begin its docstring with a label, then a line "
             "of text that is underlined with '='."
         )
     label = _LABEL.search(docstring)
     meta = dict(_META.findall(docstring.rpartition(".. meta::")[2]))
-    comments = _comments(path.name, text)
+    comments = _comments(shown, text)
     return Front(
         name=path.stem,
         label=label[1] if label else "",
@@ -107,9 +117,9 @@ def _comments(name: str, text: str) -> dict[str, list]:
         try:
             value = ast.literal_eval(match[3] or "None")
         except (SyntaxError, ValueError):
-            raise ExtensionError(
+            raise RecipeError(
                 f"{name}: the value of '# sphinx_gallery_{match[1]}' is not a Python "
-                f"value: {match[3]}"
+                f"value: {match[3]}."
             ) from None
         found.setdefault(match[1], []).append(value)
     return found
