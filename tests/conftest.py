@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright import sync_api
 
 ROOT = Path(__file__).parents[1]
@@ -115,11 +116,23 @@ def make_site(tmp_path_factory):
     return make
 
 
+def pytest_collection_modifyitems(items):
+    """Keep together, in one process, what is made from the same build or run.
+
+    ``make test`` runs several processes; each makes the fixtures that its tests need.
+    """
+    for item in items:
+        recipe = item.callspec.params.get("run") if hasattr(item, "callspec") else None
+        group = recipe.stem if recipe else item.module.__name__
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def html() -> Path:
     """Build the site where ``make html`` builds it, and return its folder."""
     folder = ROOT / "build/html"
-    done = sphinx(ROOT / "_doc", folder)
+    with FileLock(ROOT / "build/tests.lock"):  # two builds would disturb each other
+        done = sphinx(ROOT / "_doc", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

@@ -5,7 +5,9 @@ imported torch (see :mod:`_ext.warm`) and, for many recipes, exported a small mo
 :mod:`_ext.exercise`), so isolation does not cost an import each time.
 
 A recipe runs in an empty temporary folder, under its bare file name. What torch
-prints about source lines is therefore ``plot_exporter_x.py:80``, on every machine.
+prints about source lines is therefore ``plot_exporter_x.py:80``, on every machine. Beside
+it lie, until the recipe has ended, its own folder for temporary files, in which
+AOTInductor unpacks, and two logs.
 """
 
 from __future__ import annotations
@@ -117,8 +119,8 @@ class RecipeBackend(ParallelBackendBase):
         if not freshness.must_run(target, conf):
             return self._show(source, target, conf)
         limit = time_limit(source, self.limit)
-        with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
-            job = (source, Path(folder), target, conf, limit)
+        with tempfile.TemporaryDirectory(prefix="recipe-") as place:
+            job = (source, Path(place), target, conf, limit)
             outcome, death = self._run(job)
         if self.aborted:
             raise InterruptedError(source)
@@ -143,12 +145,12 @@ class RecipeBackend(ParallelBackendBase):
 
     def _run(self, job: tuple) -> tuple[tuple | None, str]:
         """Run a recipe in a process and return its outcome, or how it died."""
-        folder, limit = job[1], job[4]
+        place, limit = job[1], job[4]
+        (place / "run").mkdir()
+        (place / "tmp").mkdir()
+        (place / "stderr").touch()
         receiver, sender = self.context.Pipe(duplex=False)
-        log = folder.with_name(folder.name + ".log")
-        errors = log.with_suffix(".err")
-        errors.touch()
-        process = self.context.Process(target=_child, args=(sender, log, job))
+        process = self.context.Process(target=_child, args=(sender, job))
         try:
             with self.lock, _environment():
                 process.start()
@@ -159,13 +161,11 @@ class RecipeBackend(ParallelBackendBase):
                     return receiver.recv(), ""
             except EOFError:  # the process ended without a word
                 process.join(GRACE)
-            logger.info("%s", errors.read_text("utf-8", "replace"))
-            return None, _cause_of_death(process, log, job)
+            logger.info("%s", (place / "stderr").read_text("utf-8", "replace"))
+            return None, _cause_of_death(process, job)
         finally:
             _kill(process)
             self.running.discard(process)
-            log.unlink(missing_ok=True)
-            errors.unlink(missing_ok=True)
 
     def _report_death(
         self, source: Path, target: Path, conf: dict, death: str
@@ -229,9 +229,10 @@ def _kill(process: multiprocessing.process.BaseProcess) -> None:
     process.join()
 
 
-def _cause_of_death(process: Any, log: Path, job: tuple) -> str:
+def _cause_of_death(process: Any, job: tuple) -> str:
     """Say how a process ended, with the recipe's line where that is known."""
-    source, _, _, _, limit = job
+    source, place, _, _, limit = job
+    log = place / "log"
     dump = log.read_text("utf-8", "replace") if log.exists() else ""
     line = re.search(rf'File "{re.escape(source.name)}", line (\d+)', dump)
     where = f" at line {line[1]}" if line else ""
@@ -249,17 +250,17 @@ def _cause_of_death(process: Any, log: Path, job: tuple) -> str:
     return f"its process ended by itself with exit status {process.exitcode}{where}."
 
 
-def _child(sender: Connection, log: Path, job: tuple) -> None:
+def _child(sender: Connection, job: tuple) -> None:
     """Run one recipe; the body of its process."""
     if hasattr(os, "setsid"):
         os.setsid()
-    source, folder, target, conf, limit = job
-    shutil.copyfile(source, folder / source.name)
-    os.chdir(folder)
+    source, place, target, conf, limit = job
+    shutil.copyfile(source, place / "run" / source.name)
+    os.chdir(place / "run")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(place / "tmp")
     # What torch logs goes to a file, which is shown if the process dies.
-    errors = os.open(log.with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(errors, 2)
-    with log.open("w", encoding="utf-8") as dump:
+    os.dup2(os.open(place / "stderr", os.O_WRONLY), 2)
+    with (place / "log").open("w", encoding="utf-8") as dump:
         faulthandler.enable(dump)
         try:
             folder_watch = leaks.FolderWatch(source.name)
