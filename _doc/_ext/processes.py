@@ -5,9 +5,9 @@ imported torch (see :mod:`_ext.warm`) and, for many recipes, exported a small mo
 :mod:`_ext.exercise`), so isolation does not cost an import each time.
 
 A recipe runs in an empty temporary folder, under its bare file name. What torch
-prints about source lines is therefore ``plot_exporter_x.py:80``, on every machine. Beside
-it lie, until the recipe has ended, its own folder for temporary files, in which
-AOTInductor unpacks, and two logs.
+prints about source lines is therefore ``plot_exporter_x.py:80``, on every machine. Its
+own folder for temporary files, in which AOTInductor unpacks, lies beside that one, like
+two logs; all go when the recipe has ended.
 """
 
 from __future__ import annotations
