@@ -92,7 +92,9 @@ clean: ## remove the site and all that was generated, but not the environment
 # The environment, made anew when its requirements change.
 $(VENV)/made: requirements.txt $(if $(SPHINX),requirements-$(SPHINX).txt)
 	@command -v $(PYTHON) > /dev/null || { \
-	  echo 'There is no "$(PYTHON)": install Python 3.11 or later, or give make PYTHON=...' >&2; exit 1; }
+	  echo 'There is no "$(PYTHON)": install Python 3.10 or later, or give make PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo '"$(PYTHON)" is too old: install Python 3.10 or later, or give make PYTHON=...' >&2; exit 1; }
 	@echo 'Making the environment in $(VENV), which takes some minutes once.'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -51,6 +52,18 @@ def test_wrong_python(tmp_path):
     done = make("html", "PYTHON=python0.0", f"VENV={tmp_path}/venv")
     assert done.returncode != 0
     assert 'There is no "python0.0"' in done.stderr
+
+
+def test_old_python(tmp_path):
+    """PYTHON must not be too old; here it says that it is."""
+    python = tmp_path / "python3.9"
+    lie = "import sys; sys.version_info = (3, 9, 18); $2"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{lie}"\n', "utf-8")
+    python.chmod(0o755)
+    done = make("html", f"PYTHON={python}", f"VENV={tmp_path}/venv")
+    assert done.returncode != 0
+    assert f'"{python}" is too old: install Python 3.10' in done.stderr
+    assert not (tmp_path / "venv").exists()
 
 
 @pytest.mark.parametrize("target", ["new", "recipe"])

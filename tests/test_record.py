@@ -99,8 +99,9 @@ def recorded(monkeypatch, tmp_path):
     recipe.write_text('"""\nAny\n===\n"""\nimport numpy\n', "utf-8")
     text = {"recipe": digest(recipe.read_text("utf-8"))}
     (folder / "plot_any.json").write_text(json.dumps(text), "utf-8")
-    pinned = record.pins(record.requirements("2.9.1"))
-    (folder / PACKAGES).write_text(json.dumps({"installed": pinned}), "utf-8")
+    pinned = record.pins(record.requirements("2.9.1"), "3.11.7")
+    text = {"python": "3.11.7", "installed": pinned}
+    (folder / PACKAGES).write_text(json.dumps(text), "utf-8")
     return recipe, folder
 
 
@@ -124,9 +125,17 @@ def test_other_package_is_stale(recorded, name, is_stale):
     """Another version of a package concerns the recipes that import it, or all."""
     recipe, folder = recorded
     path = folder / PACKAGES
-    installed = json.loads(path.read_text("utf-8"))["installed"]
-    path.write_text(json.dumps({"installed": {**installed, name: "0"}}), "utf-8")
+    text = json.loads(path.read_text("utf-8"))
+    text["installed"][name] = "0"
+    path.write_text(json.dumps(text), "utf-8")
     assert record.stale("2.9.1", [recipe]) == [recipe] * is_stale
+
+
+def test_pins_of_a_python():
+    """A transcript is compared with the pins of the Python that it is of."""
+    text = 'numpy==2; python_version >= "3.11"\nnumpy==1; python_version < "3.11"\n'
+    assert record.pins(text, "3.10.13") == {"numpy": "1"}
+    assert record.pins(text, "3.11.7") == {"numpy": "2"}
 
 
 def test_kept_environment_follows_the_requirements(monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from sphinx.ext.intersphinx import InventoryAdapter
 
-from _ext import freshness, front, notebooks, transcripts
+from _ext import freshness, front, inventories, notebooks, transcripts
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -143,7 +143,7 @@ def _links(app: Sphinx) -> notebooks.Links:
     return notebooks.Links(
         pages=_pages(app),
         objects={
-            name: item.uri
+            name: inventories.fields(item)[2]
             for kind, entries in sorted(inventory.items())
             if kind.startswith("py:")
             for name, item in sorted(entries.items())

@@ -14,6 +14,7 @@ import hashlib
 import json
 import platform
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,12 @@ def imported(text: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules.add(node.module.partition(".")[0])
     known = _distributions()
-    return frozenset(name for module in modules for name in known.get(module, ()))
+    # Python 3.10 does not know all modules; the others are named like what has them.
+    return frozenset(
+        name
+        for module in modules - sys.stdlib_module_names
+        for name in known.get(module, [module])
+    )
 
 
 def version(name: str) -> str:

@@ -8,6 +8,7 @@ object, add a line with its name alone and run the command.
 
 from __future__ import annotations
 
+import posixpath
 import runpy
 import sys
 import urllib.request
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 ROOT = Path(__file__).parents[2]
+
+
+def fields(item: Any) -> tuple[str, str, str]:
+    """Return project, version and address of an object in an inventory.
+
+    In Sphinx 8.1, the last that supports Python 3.10, it is a tuple.
+    """
+    if isinstance(item, tuple):
+        return item[:3]
+    return item.project_name, item.project_version, item.uri
 
 
 def refresh(path: Path, address: str) -> list[str]:
@@ -48,17 +59,17 @@ def refresh(path: Path, address: str) -> list[str]:
     lines = path.read_text("utf-8").splitlines()
     wanted = {line.split()[0] for line in lines if line and not line.startswith("#")}
     with urllib.request.urlopen(f"{address}objects.inv", timeout=60) as answer:  # noqa: S310 (the address is from conf.py)
-        inventory = InventoryFile.loads(answer.read(), uri="").data
+        inventory = InventoryFile.load(answer, "", posixpath.join)
     found, project, version = {}, path.stem, ""
     for kind, entries in inventory.items():
         for name in wanted & entries.keys() if kind.startswith("py:") else ():
-            item = entries[name]
-            location, _, anchor = item.uri.partition("#")
+            project_, version_, address_ = fields(entries[name])
+            location, _, anchor = address_.partition("#")
             expected = f"module-{name}" if kind == "py:module" else name
             if anchor == expected:  # version 1 knows no other anchors
                 kind_ = "mod" if kind == "py:module" else kind.removeprefix("py:")
                 found[name] = f"{name} {kind_} {location}"
-                project, version = item.project_name, item.project_version
+                project, version = project_, version_
     head = ["# Sphinx inventory version 1", f"# Project: {project}"]
     head.append(f"# Version: {version}")
     body = [found[name] for name in sorted(found)]

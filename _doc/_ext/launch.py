@@ -48,7 +48,8 @@ def _issue(app: Sphinx, page: str, title: str) -> str:
 
 def _notebook(app: Sphinx, page: str) -> str | None:
     """Return the address of a recipe's notebook in Colab."""
-    known = app.env.dlfiles.get(Path(f"{page}.ipynb"))
+    file, files = f"{page}.ipynb", app.env.dlfiles
+    known = files.get(Path(file)) or files.get(file)  # the second is for Sphinx 8.1
     if known is None:
         return None
     name = app.config.repository.removeprefix(_GITHUB).strip("/")

@@ -17,6 +17,7 @@ import sys
 import venv
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from _ext.freshness import RUNNERS, imported
@@ -64,25 +65,32 @@ def stale(release: str, recipes: list[Path]) -> list[Path]:
     """Return the recipes whose transcripts under a release are missing or outdated.
 
     A transcript is outdated if the recipe was edited, or if the requirements pin
-    another version of a package that the recipe imports or that runs it.
+    another version of a package that the recipe imports or that runs it, for the Python
+    that it was recorded under.
     """
     folder = TRANSCRIPTS / release
     try:
-        installed = json.loads((folder / PACKAGES).read_text("utf-8"))["installed"]
+        recorded = json.loads((folder / PACKAGES).read_text("utf-8"))
     except (OSError, ValueError):
         return recipes
-    pinned = pins(requirements(release))
+    pinned = pins(requirements(release), recorded["python"])
     return [
         path
         for path in recipes
-        if _text_changed(folder, path) or _packages_changed(path, pinned, installed)
+        if _text_changed(folder, path)
+        or _packages_changed(path, pinned, recorded["installed"])
     ]
 
 
-def pins(text: str) -> dict[str, str]:
-    """Return the pinned version of each package in a requirements file."""
-    found = re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)
-    return {canonicalize_name(name): version for name, version in found}
+def pins(text: str, python: str) -> dict[str, str]:
+    """Return the version of each package that a requirements file pins for a Python."""
+    lines = re.findall(r"^[\w.-]+==.*", text, re.MULTILINE)
+    place = {"python_version": python.rpartition(".")[0]}
+    return {
+        canonicalize_name(wanted.name): str(wanted.specifier).removeprefix("==")
+        for wanted in map(Requirement, lines)
+        if wanted.marker is None or wanted.marker.evaluate(place)
+    }
 
 
 def _packages_changed(recipe: Path, pinned: dict, installed: dict) -> bool:

@@ -7,7 +7,7 @@ page of a recipe is made from the recipe. Where Git knows nothing, there is no d
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -32,7 +32,7 @@ def _note_recipe(app: Sphinx, env: BuildEnvironment) -> None:
     for docname in env.found_docs:
         recipe = Path(app.srcdir.parent, "recipes", f"{Path(docname).name}.py")
         if docname.startswith("auto_recipes/") and recipe.exists():
-            env.note_dependency(recipe, docname=docname)
+            env.dependencies[docname].add(recipe)
 
 
 def _describe(
@@ -70,7 +70,8 @@ def _date(app: Sphinx, page: str) -> str:
     stamp, _ = getattr(app.env, "git_last_updated", {}).get(page) or (None, False)
     if stamp is None:
         return ""
-    return f"<lastmod>{datetime.fromtimestamp(int(stamp), UTC):%Y-%m-%d}</lastmod>"
+    changed = datetime.fromtimestamp(int(stamp), timezone.utc)
+    return f"<lastmod>{changed:%Y-%m-%d}</lastmod>"
 
 
 def _lost_page(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
