@@ -9,6 +9,8 @@ VENV := .venv$(if $(SPHINX),-$(SPHINX))
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILD := build/html
 BUILD_SITE := $(BIN)/python -m sphinx -c . -n -W --keep-going -j auto -d build/doctrees -D recipe_jobs=$(JOBS)
+# What went wrong, once more, where it is not lost among all other lines.
+REPEAT := { status=$$?; echo; echo 'What went wrong:'; cat build/warnings.txt; exit $$status; } >&2
 
 ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
 $(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
@@ -16,6 +18,12 @@ endif
 
 ifneq ($(filter-out lowest newest,$(SPHINX)),)
 $(error SPHINX is "$(SPHINX)": lowest, newest, or nothing for the pinned versions)
+endif
+
+ifeq ($(origin PYTHON) $(wildcard $(VENV)/made),command line $(VENV)/made)
+ifneq ($(shell $(PYTHON) -V 2>&1),$(shell $(BIN)/python -V 2>&1))
+$(error $(VENV) has $(shell $(BIN)/python -V), not $(PYTHON): remove $(VENV) first)
+endif
 endif
 
 ifneq ($(filter new recipe,$(MAKECMDGOALS)),)
@@ -31,10 +39,12 @@ help: ## list the targets
 	  | column -t -s '|'
 	@echo
 	@echo 'Variables: PYTHON=python3.12 (makes the environment), JOBS=1 (recipes side by side; 0: all cores),'
-	@echo 'SPHINX=lowest or newest (of Sphinx, Sphinx-Gallery and furo, in an environment of their own)'
+	@echo 'SPHINX=lowest or newest (of Sphinx, Sphinx-Gallery and furo, in an environment of their own),'
+	@echo 'NAME=plot_exporter_... (of a recipe), ONCE=1 (build its page, do not serve it),'
+	@echo 'RELEASE=2.9.1 or all, SHARD=2/4 (a quarter of the recipes), KEEP=1 (the environments of releases)'
 
 html: $(VENV)/made ## build the site into build/html, running the recipes that changed
-	@$(BUILD_SITE) _doc $(BUILD)
+	@$(BUILD_SITE) -w build/warnings.txt _doc $(BUILD) || $(REPEAT)
 	@echo "Done: open $(BUILD)/index.html"
 
 zip: html ## pack the site into build/torch-export-cookbook.zip, to be read without a server
@@ -49,7 +59,7 @@ ifdef RELEASE
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.record $(RELEASE) --jobs $(JOBS) \
 	  $(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep)
 else
-	@$(BUILD_SITE) -D record_transcripts=1 _doc $(BUILD)
+	@$(BUILD_SITE) -w build/warnings.txt -D record_transcripts=1 _doc $(BUILD) || $(REPEAT)
 endif
 
 nightly: $(VENV)/made ## report what differs under torch's nightly build, in build/nightly.md
@@ -86,7 +96,7 @@ lint: build/lint/made ## check style, spelling, markup, workflows and the anatom
 linkcheck: $(VENV)/made ## check the links to other sites (needs the network); report in build/linkcheck
 	@$(BIN)/python -m sphinx -c . -b linkcheck -d build/doctrees -D recipe_jobs=$(JOBS) -q _doc build/linkcheck
 
-clean: ## remove the site and all that was generated, but not the environment
+clean: ## remove all that was generated, with kept environments in build, but not .venv
 	rm -rf build _doc/auto_recipes _doc/sg_execution_times.rst
 
 # The environment, made anew when its requirements change.

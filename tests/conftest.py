@@ -133,7 +133,9 @@ def html() -> Path:
     folder = ROOT / "build/html"
     with FileLock(ROOT / "build/tests.lock"):  # two builds would disturb each other
         done = sphinx(ROOT / "_doc", folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    wrong = [line for line in lines if "WARNING" in line or "ERROR" in line]
+    assert done.returncode == 0, "\n".join(["'make html' fails:", *wrong])
     return folder
 
 

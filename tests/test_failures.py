@@ -114,6 +114,10 @@ UNREADABLE = {
         "recipes/plot_syntax.py, line 5, is not Python: '(' was never closed.",
     ),
     "plot_bare": ("print(1)\n", "recipes/plot_bare.py has no title: begin its"),
+    "plot_limit": (
+        '"""\nTitle\n=====\n"""\n# sphinx_gallery_time_limit = "x"\n',
+        "recipes/plot_limit.py: '# sphinx_gallery_time_limit' is 'x': give seconds.",
+    ),
     "plot_comment": (
         '"""\nTitle\n=====\n"""\n# sphinx_gallery_tags = [inputs\n',
         "recipes/plot_comment.py: the value of '# sphinx_gallery_tags' is not",

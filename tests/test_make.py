@@ -66,6 +66,18 @@ def test_old_python(tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
+def test_other_python(tmp_path):
+    """An environment that is there is not of another Python without a word."""
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho Python 3.99.0\n", "utf-8")
+    python.chmod(0o755)
+    (tmp_path / "made").touch()
+    done = make("html", f"PYTHON={sys.executable}", f"VENV={tmp_path}")
+    assert done.returncode != 0
+    assert f"{tmp_path} has Python 3.99.0, not {sys.executable}" in done.stderr
+
+
 @pytest.mark.parametrize("target", ["new", "recipe"])
 def test_name_is_missing(target):
     """The targets for one recipe ask for its name."""

@@ -81,6 +81,33 @@ def test_wrong_name(root, name, message):
     assert sorted(root.rglob("*")) == before
 
 
+def test_recipe_that_was_given_up(root):
+    """A recipe that the list still names is no reason not to begin another."""
+    recipe, _ = new.create(NAME, root)
+    recipe.unlink()
+    assert new.create(f"{NAME}_2", root)[0].exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_page_that_was_not_built(monkeypatch, tmp_path, there):
+    """The command fails where Sphinx has left the page out."""
+    page = tmp_path / "build/recipe/plot_x/html/auto_recipes/plot_x.html"
+
+    def build(_):
+        page.parent.mkdir(parents=True)
+        if there:
+            page.touch()
+        return 0
+
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/plot_x.py").touch()
+    monkeypatch.setattr(preview, "ROOT", tmp_path)
+    monkeypatch.setattr(preview, "prepare", lambda _: page.parents[2])
+    monkeypatch.setattr(preview.subprocess, "call", build)
+    monkeypatch.setattr(sys, "argv", ["preview", "plot_x", "--once"])
+    assert preview.main() == (0 if there else 1)
+
+
 def test_page_alone(root):
     """One page is built from links to the recipe and to the transcripts."""
     folder = preview.prepare("plot_exporter_shapes_ranges", root)

@@ -45,7 +45,7 @@ def test_drift_fails_with_the_difference(site):
     change(site.transcript("plot_unicode"), edit)
     site.build()
     assert site.returncode == 1
-    assert "recipes/plot_unicode.py no longer prints what transcripts/" in site.log
+    assert "recipes/plot_unicode.py no longer prints what _doc/tr" in site.log
     assert "--- recorded, cell at line 12" in site.log
     assert "-  d\n+  c" in site.log
 

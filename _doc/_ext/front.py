@@ -71,7 +71,7 @@ def read(path: Path) -> Front:
     ------
     RecipeError
         If it is not Python, has no docstring with a title, or has a comment for
-        Sphinx-Gallery that is not a Python value.
+        Sphinx-Gallery that is not a Python value, or a time limit that is no number.
     """
     text = path.read_text("utf-8")
     shown = f"{path.parent.name}/{path.name}"
@@ -95,6 +95,11 @@ def read(path: Path) -> Front:
     label = _LABEL.search(docstring)
     meta = dict(_META.findall(docstring.rpartition(".. meta::")[2]))
     comments = _comments(shown, text)
+    for seconds in comments.get("time_limit", []):
+        if not isinstance(seconds, (int, float)):
+            raise RecipeError(
+                f"{shown}: '# sphinx_gallery_time_limit' is {seconds!r}: give seconds."
+            )
     return Front(
         name=path.stem,
         label=label[1] if label else "",

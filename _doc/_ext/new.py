@@ -66,7 +66,9 @@ def create(name: str, root: Path = ROOT) -> tuple[Path, Path]:
     """
     topic = topic_of(name, root)
     page = root / f"_doc/{topics.page(topic)}.rst"
-    last = topics.listed(root / "_doc", topic)[-1]
+    # The list may name a recipe that was begun and given up.
+    names = reversed(topics.listed(root / "_doc", topic))
+    last = next(name for name in names if (root / f"recipes/{name}.py").exists())
     template = Template((root / "_doc/_templates/recipe.py.txt").read_text("utf-8"))
     recipe = root / f"recipes/{name}.py"
     text = template.substitute(
@@ -95,7 +97,7 @@ def main() -> int:
     print(
         f"Listed it last in {page}: move it to where it is to be read, and lead there"
     )
-    print("from the table.")
+    print("from the table. Its address is in _doc/addresses.txt from now on.")
     print(f"See it with: make recipe NAME={recipe.stem}")
     return 0
 

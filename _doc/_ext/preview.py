@@ -7,6 +7,7 @@ stale.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -66,14 +67,21 @@ def main() -> int:
         print(f"the name of a recipe, or begin it with make new NAME={name}")
         return 2
     folder = prepare(name)
-    if "--once" in sys.argv:
-        return subprocess.call(command(folder, "sphinx"))
+    page = folder / f"html/auto_recipes/{name}.html"
     shutil.rmtree(folder / "html", ignore_errors=True)
+    if "--once" in sys.argv:
+        status = subprocess.call(command(folder, "sphinx"))
+        if not page.exists():
+            return status or 1
+        print(f"Done: open {page.relative_to(ROOT)}")
+        return status
     # An editor that replaces the file ends the watch of a file, not that of a folder.
     watch = ["--watch", str(recipe.parent), "--ignore", "*/auto_recipes*"]
     watch += ["--ignore", "*/sg_execution_times*"]
     watch += ["--port", "0", "--open-browser"]
-    return subprocess.call([*command(folder, "sphinx_autobuild"), *watch])
+    with contextlib.suppress(KeyboardInterrupt):
+        return subprocess.call([*command(folder, "sphinx_autobuild"), *watch])
+    return 0
 
 
 if __name__ == "__main__":

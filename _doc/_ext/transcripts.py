@@ -140,8 +140,8 @@ def load(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise ConfigError(
-            f"{path} is not valid JSON ({error}): record it again with 'make "
-            f"transcripts RELEASE={path.parent.name}'."
+            f"{path} is not valid JSON ({error}): remove it, and record it again "
+            f"with 'make transcripts' (torch {path.parent.name})."
         ) from None
 
 
@@ -230,7 +230,8 @@ def _warn_of_machine_traces(app: Sphinx, target: Path, cells: list[dict]) -> Non
             if found := pattern.search(text):
                 line = text[: found.start()].count("\n")
                 logger.warning(
-                    "%s: the cell at line %d prints a %s: %s",
+                    "%s: the cell at line %d prints a %s: %s; print what is the same "
+                    "on each machine.",
                     f"recipes/{target.name}",
                     cell["line"],
                     what,
@@ -242,7 +243,7 @@ def _warn_of_machine_traces(app: Sphinx, target: Path, cells: list[dict]) -> Non
 def _compare(app: Sphinx, target: Path, cells: list[dict]) -> None:
     """Warn where a recipe printed something else than its transcript says."""
     path = transcript_path(app.srcdir, target.stem)
-    shown = path.relative_to(app.srcdir).as_posix()
+    shown = path.relative_to(Path(app.srcdir).parent).as_posix()
     record = load(path)
     if record is None:
         problem = f"has no transcript {shown}: run 'make transcripts'."
@@ -253,7 +254,11 @@ def _compare(app: Sphinx, target: Path, cells: list[dict]) -> None:
             text = f"recipes/{target.name} prints something else, {reason}."
             logger.info("%s\n%s", text, differences)
             return
-        problem = f"no longer prints what {shown} says.\n{differences}"
+        problem = (
+            f"no longer prints what {shown} says. If the new output is right, run "
+            "'make transcripts'; if it is another each time, set a seed.\n"
+            f"{differences}"
+        )
     else:
         return
     logger.warning("recipes/%s %s", target.name, problem, type="recipe.drift")
@@ -279,7 +284,7 @@ def _record(app: Sphinx, target: Path) -> None:
     cells = harvest(target.with_suffix(".rst"))
     _warn_of_machine_traces(app, target, cells)
     path = transcript_path(app.srcdir, target.stem)
-    shown = path.relative_to(app.srcdir).as_posix()
+    shown = path.relative_to(Path(app.srcdir).parent).as_posix()
     old, new = load(path), _transcript(target, cells)
     if old and lasting(old) == lasting(new):
         return
