@@ -116,6 +116,7 @@ def make_site(tmp_path_factory):
     return make
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Keep together, in one process, what is made from the same build or run.
 
