@@ -94,7 +94,7 @@ def imported(text: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules.add(node.module.partition(".")[0])
     known = _distributions()
-    # Python 3.10 does not know all modules; the others are named like what has them.
+    # Python 3.10 does not find all of them; those that it misses have the same name.
     return frozenset(
         name
         for module in modules - sys.stdlib_module_names
