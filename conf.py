@@ -174,9 +174,7 @@ html_show_search_summary = False
 # "auto_recipes/plot_exporter_old": "plot_exporter_new.html". _doc/addresses.txt lists
 # all pages that ever were published.
 redirects: dict[str, str] = {}
-redirect_html_template_file = str(
-    Path(__file__).parent / "_doc/_templates/redirect.html"
-)
+redirect_html_template_file = "_templates/redirect.html"
 
 # -- Link check ------------------------------------------------------------------------
 

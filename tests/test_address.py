@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import subprocess
 from urllib.parse import parse_qs, urlsplit
 
@@ -203,6 +204,7 @@ def test_published_pages_stay(html):
 def test_old_link_leads_to_the_page(make_site, browser, serve):
     """A renamed recipe is found at its old address, without a script."""
     site = make_site("plot_export").record()
+    shutil.copytree(ROOT / "_doc/_templates", site.folder / "_doc/_templates")
     site.build("-D", "redirects.auto_recipes/plot_old=plot_export.html")
     assert site.returncode == 0, site.log
     page = browser.new_context(java_script_enabled=False).new_page()

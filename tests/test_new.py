@@ -112,7 +112,8 @@ def test_page_alone(root):
     """One page is built from links to the recipe and to the transcripts."""
     folder = preview.prepare("plot_exporter_shapes_ranges", root)
     links = {path.name for path in folder.rglob("*") if path.is_symlink()}
-    assert links == {"plot_exporter_shapes_ranges.py", "transcripts", "inventories"}
+    folders = {"transcripts", "inventories", "_templates"}
+    assert links == {"plot_exporter_shapes_ranges.py", *folders}
 
 
 #: What is wrong with a recipe: the check, what is replaced by what, the message.

@@ -8,6 +8,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 import pytest
+from _ext import releases
 from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT, Site
 
@@ -278,3 +279,15 @@ def test_releases_are_named_in_one_place():
     assert [path.name for path in files if text in path.read_text("utf-8")] == [
         "conf.py"
     ]
+
+
+def test_messages_are_those_that_were_recorded(tmp_path):
+    """What is in another order in each build does not make other pages."""
+    path = tmp_path / "plot_x.json"
+    cell = {"line": 1, "output": ["x"], "caught": [["ValueError", "{1, 2}"]]}
+    other = {**cell, "caught": [["ValueError", "{2, 1}"]]}
+    assert releases._settled([other], path) == [other]
+    path.write_text(json.dumps({"cells": [cell], "seconds": 1}), "utf-8")
+    assert releases._settled([other], path) == [cell]
+    changed = {**other, "output": ["y"]}
+    assert releases._settled([changed], path) == [changed]

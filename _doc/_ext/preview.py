@@ -42,6 +42,7 @@ def prepare(name: str, root: Path = ROOT) -> Path:
         f"recipes/{name}.py",
         "_doc/transcripts",
         "_doc/inventories",
+        "_doc/_templates",
     ):
         link = folder / path
         if not link.is_symlink():

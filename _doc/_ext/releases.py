@@ -102,7 +102,9 @@ class Recipe:
         self.docname = page.relative_to(srcdir).with_suffix("").as_posix()
         self.releases = list(folders(config))
         self.pinned = config.torch_pinned
-        self.cells = transcripts.harvest(page)
+        self.cells = _settled(
+            transcripts.harvest(page), transcripts.transcript_path(srcdir, self.name)
+        )
         self.source = page.with_suffix(".py").read_text("utf-8")
         self.records = {
             release: self._read(transcripts.transcript_path(srcdir, self.name, folder))
@@ -208,6 +210,19 @@ class Recipe:
     def is_recorded(self, release: str) -> bool:
         """Tell whether it is known how the recipe fares under a release."""
         return self.records[release].state not in ("stale", "missing")
+
+
+def _settled(live: list[Cell], path: Path) -> list[Cell]:
+    """Return what was recorded of the cells, unless they did something else now.
+
+    A message that lists a set is another in each build, and its pages would be too.
+    """
+    recorded = transcripts.load(path)
+    if recorded is None:
+        return live
+    lasting = transcripts.lasting({"cells": live})["cells"]
+    same = transcripts.lasting(recorded)["cells"] == lasting
+    return recorded["cells"] if same else live
 
 
 def _sources(cells: list[Cell]) -> list[str]:
