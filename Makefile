@@ -52,7 +52,7 @@ zip: html ## pack the site into build/torch-export-cookbook.zip, to be read with
 	@echo "Done: unpack build/torch-export-cookbook.zip and open index.html in it"
 
 test: $(VENV)/made ## run the tests; builds the site first
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	@$(BIN)/python -m pytest
 
 transcripts: $(VENV)/made ## record what the recipes print, and show what changed; RELEASE=2.9.1 or all: under other releases
 ifdef RELEASE

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from playwright import sync_api
 
 ROOT = Path(__file__).parents[1]
@@ -116,24 +115,11 @@ def make_site(tmp_path_factory):
     return make
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Keep together, in one process, what is made from the same build or run.
-
-    ``make test`` runs several processes; each makes the fixtures that its tests need.
-    """
-    for item in items:
-        recipe = item.callspec.params.get("run") if hasattr(item, "callspec") else None
-        group = recipe.stem if recipe else item.module.__name__
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def html() -> Path:
     """Build the site where ``make html`` builds it, and return its folder."""
     folder = ROOT / "build/html"
-    with FileLock(ROOT / "build/tests.lock"):  # two builds would disturb each other
-        done = sphinx(ROOT / "_doc", folder)
+    done = sphinx(ROOT / "_doc", folder)
     lines = (done.stdout + done.stderr).splitlines()
     wrong = [line for line in lines if "WARNING" in line or "ERROR" in line]
     assert done.returncode == 0, "\n".join(["'make html' fails:", *wrong])

@@ -130,7 +130,7 @@ class Run:
 
 @pytest.fixture(scope="module", params=RECIPES, ids=lambda path: path.stem)
 def run(request, html, environment, tmp_path_factory):
-    """Run a recipe as a script and as a notebook."""
+    """Run a recipe as a script and as a notebook, side by side."""
     path = request.param
     if program := missing_program(path.read_text("utf-8")):
         pytest.skip(f"{program} is not installed; the page shows what it gives.")
@@ -144,17 +144,19 @@ def run(request, html, environment, tmp_path_factory):
     notebook = nbformat.read(shown, nbformat.NO_CONVERT)
     skip_installation(shown)
     limit = time_limit(path, 120)
-    script = subprocess.run(
-        [python, path.name],
-        capture_output=True,
-        check=False,
-        cwd=folder / "script",
-        env=clean_environment(),
-        text=True,
-        timeout=limit,
-    )
-    jupyter = run_jupyter(shown, folder / "jupyter", limit)
-    return Run(path.stem, folder, script, jupyter, notebook)
+    with start_jupyter(shown, folder / "jupyter", limit) as jupyter:
+        script = subprocess.run(
+            [python, path.name],
+            capture_output=True,
+            check=False,
+            cwd=folder / "script",
+            env=clean_environment(),
+            text=True,
+            timeout=limit,
+        )
+        printed = jupyter.communicate(timeout=2 * limit)
+    ended = subprocess.CompletedProcess(jupyter.args, jupyter.returncode, *printed)
+    return Run(path.stem, folder, script, ended, notebook)
 
 
 def clean_environment() -> dict[str, str]:
@@ -174,8 +176,8 @@ def skip_installation(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
-def run_jupyter(path: Path, folder: Path, limit: float) -> subprocess.CompletedProcess:
-    """Execute a notebook; all that Jupyter keeps is in a folder.
+def start_jupyter(path: Path, folder: Path, limit: float) -> subprocess.Popen:
+    """Start what executes a notebook; all that it keeps is in a folder.
 
     The file by which a kernel is reached is there too, as long as the kernel runs.
     """
@@ -184,14 +186,13 @@ def run_jupyter(path: Path, folder: Path, limit: float) -> subprocess.CompletedP
     command = [sys.executable, "-c", code, "--inplace", f"--timeout={limit:g}"]
     places = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
     own = dict.fromkeys((*places, "JUPYTER_RUNTIME_DIR", "TMPDIR"), str(folder))
-    return subprocess.run(
+    return subprocess.Popen(
         [*command, path.name],
-        capture_output=True,
-        check=False,
         cwd=path.parent,
         env={**clean_environment(), **own},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=2 * limit,
     )
 
 
