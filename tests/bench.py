@@ -45,10 +45,11 @@ with open(__file__, encoding="utf-8") as _file:
 
 #: Without this site's extensions, that is without isolation. A directive of theirs is
 #: an error message in the log then, and costs nothing. There is no matplotlib, which
-#: the default image scraper needs.
+#: the default image scraper needs; and our templates need our extensions.
 WITHOUT_OURS = """
 extensions = [name for name in extensions if not name.startswith("_ext.")]
 sphinx_gallery_conf["image_scrapers"] = ()
+templates_path = []
 """
 
 PARALLEL = WITHOUT_OURS + 'sphinx_gallery_conf["parallel"] = 2\n'
