@@ -140,8 +140,9 @@ def load(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise ConfigError(
-            f"{path} is not valid JSON ({error}): remove it, and record it again "
-            f"with 'make transcripts' (torch {path.parent.name})."
+            f"{path} is not valid JSON ({error}): remove it, and run 'make "
+            f"transcripts RELEASE={path.parent.name}', or without RELEASE if it is of "
+            "the pinned release."
         ) from None
 
 
