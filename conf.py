@@ -32,6 +32,7 @@ extensions = [
     "sphinx_last_updated_by_git",
     "sphinx_reredirects",
     # ours
+    "_ext.build_info",
     "_ext.downloads",
     "_ext.errors",
     "_ext.freshness",

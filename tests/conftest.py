@@ -21,9 +21,15 @@ ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
 
 
-def sphinx(srcdir: Path, outdir: Path, *options: str) -> subprocess.CompletedProcess:
+def sphinx(
+    srcdir: Path,
+    outdir: Path,
+    *options: str,
+    python: Path | str = sys.executable,
+    confdir: Path = ROOT,
+) -> subprocess.CompletedProcess:
     """Build ``srcdir`` with the real configuration, as ``make html`` does."""
-    command = [sys.executable, "-m", "sphinx", "-c", str(ROOT), "-n", "-W"]
+    command = [str(python), "-m", "sphinx", "-c", str(confdir), "-n", "-W"]
     command += ["--keep-going", "-j", "auto", "-d", str(outdir.parent / "doctrees")]
     return subprocess.run(
         [*command, *options, str(srcdir), str(outdir)],
@@ -56,9 +62,9 @@ class Site:
             shutil.copy(ROOT / "tests/site/recipes" / f"{name}.py", self.recipe(name))
         return self
 
-    def build(self, *options: str) -> Site:
+    def build(self, *options: str, **where: Path) -> Site:
         """Build it; afterwards ``returncode`` and ``log`` say how it went."""
-        done = sphinx(self.folder / "_doc", self.folder / "html", *options)
+        done = sphinx(self.folder / "_doc", self.folder / "html", *options, **where)
         self.returncode, self.log = done.returncode, done.stdout + done.stderr
         return self
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 NAMES = ["plot_after", "plot_before", "plot_export", "plot_unicode"]
 
@@ -20,8 +25,8 @@ def reference(make_site):
     return site
 
 
-def rebuilt(make_site, reference, *options):
-    """Build the same recipes and transcripts in another folder."""
+def with_transcripts(make_site, reference):
+    """Make a site of the same recipes and transcripts in another folder."""
     site = make_site(*NAMES)
     folder = site.folder / "_doc/transcripts"
     folder.mkdir()
@@ -29,7 +34,12 @@ def rebuilt(make_site, reference, *options):
         path = reference.transcript(name)
         (folder / path.parent.name).mkdir(exist_ok=True)
         (folder / path.parent.name / path.name).write_bytes(path.read_bytes())
-    site.build(*options)
+    return site
+
+
+def rebuilt(make_site, reference, *options):
+    """Build it in another folder; return what the reader gets."""
+    site = with_transcripts(make_site, reference).build(*options)
     assert site.returncode == 0, site.log
     return site.files()
 
@@ -43,6 +53,22 @@ def test_where_fork_is_not_available(make_site, reference):
     """A process that starts from nothing prints the same."""
     files = rebuilt(make_site, reference, "-D", "recipe_start_method=spawn")
     assert files == reference.files()
+
+
+def test_another_environment(make_site, reference, tmp_path):
+    """Packages and settings in other folders: the same bytes."""
+    environment = tmp_path / "environment"
+    venv.create(environment, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    (environment / packages).rmdir()
+    (environment / packages).symlink_to(sysconfig.get_path("purelib"))
+    for name in ("conf.py", "_doc"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    site = with_transcripts(make_site, reference)
+    python = environment / Path(sys.executable).relative_to(sys.prefix)
+    site.build(python=python, confdir=tmp_path)
+    assert site.returncode == 0, site.log
+    assert site.files() == reference.files()
 
 
 def test_other_order(make_site, reference):

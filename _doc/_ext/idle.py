@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sphinx_gallery.gen_gallery import generate_gallery_rst
 
+from _ext import build_info
 from _ext.transcripts import digest
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def _read_settings(app: Sphinx, config: Config) -> None:
 def _leave_out(app: Sphinx, config: Config) -> None:
     """Disconnect what looks at recipes when a build begins, if nothing has changed.
 
-    These are Sphinx-Gallery's handler and all of ours: none of them depends on anything
-    that is not in the state.
+    These are Sphinx-Gallery's handler and all of ours but the one that looks at settings
+    alone: none of them depends on anything that is not in the state.
     """
     record = _record(app)
     app.given = _given(app)
@@ -107,7 +108,8 @@ def _leave_out(app: Sphinx, config: Config) -> None:
         record.unlink(missing_ok=True)
         return
     for listener in list(app.events.listeners["builder-inited"]):
-        ours = listener.handler.__module__.startswith("_ext.")
+        module = listener.handler.__module__
+        ours = module.startswith("_ext.") and module != build_info.__name__
         if ours or listener.handler is generate_gallery_rst:
             app.disconnect(listener.id)
 

@@ -4,11 +4,17 @@ Sphinx's own index leaves code and outputs out. This one is made by Pagefind, af
 build, of the article of each page and nothing around it. Pages that only repeat what
 others say are left out: those with ``:nosearch:`` or ``:orphan:`` at their top. The
 page that asks the index is ``_templates/search.html`` with ``_static/search.js``.
+
+Pagefind can filter by topic, but writes filters in another order each time:
+https://github.com/Pagefind/pagefind/issues/638. So ``topics.json`` beside the index says
+which entries belong to a topic.
 """
 
 from __future__ import annotations
 
+import gzip
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -52,25 +58,28 @@ def _pages(app: Sphinx) -> dict[str, str]:
     """Return what is to be indexed, by the path of the page."""
     of = _topics(app)
     return {
-        f"{docname}.html": _article(
-            Path(app.outdir, f"{docname}.html"), of.get(docname)
-        )
+        f"{docname}.html": article(Path(app.outdir, f"{docname}.html"), of.get(docname))
         for docname in sorted(app.env.found_docs)
         if not {"nosearch", "orphan"} & app.env.metadata[docname].keys()
     }
 
 
-def _article(path: Path, topic: str | None) -> str:
-    """Return the article of a page, marked for Pagefind."""
-    article = _ARTICLE.search(path.read_text("utf-8"))
-    if article is None:
+def article(path: Path, topic: str | None) -> str:
+    """Return the article of a page, marked for Pagefind.
+
+    Raises
+    ------
+    ExtensionError
+        If the page has none.
+    """
+    found = _ARTICLE.search(path.read_text("utf-8"))
+    if found is None:
         raise ExtensionError(
             f"{path} has no article to search in: has the theme changed? See _ARTICLE "
             f"in {__name__}."
         )
-    named = html.escape(f"topic:{topic}")
-    marks = f' data-pagefind-filter="{named}" data-pagefind-meta="{named}"'
-    body = f"<body data-pagefind-body{marks if topic else ''}>{article[0]}</body>"
+    mark = f' data-pagefind-meta="topic:{html.escape(topic)}"' if topic else ""
+    body = f"<body data-pagefind-body{mark}>{found[0]}</body>"
     return f'<!doctype html><html lang="en">{body}</html>'
 
 
@@ -87,25 +96,52 @@ def _write(app: Sphinx, error: Exception | None) -> None:
     if target.exists() and stamp.exists() and stamp.read_text() == state:
         return
     with TemporaryDirectory() as folder:
-        _run(Path(folder), pages)
+        index = run(Path(folder), pages)
         shutil.rmtree(target, ignore_errors=True)
         unused = shutil.ignore_patterns(*UNUSED)
-        shutil.copytree(Path(folder, "index"), target, ignore=unused)
+        shutil.copytree(index, target, ignore=unused)
     stamp.write_text(state)
 
 
-def _run(folder: Path, pages: dict[str, str]) -> None:
-    """Let Pagefind make an index of pages, in the folder ``index``."""
+def run(folder: Path, pages: dict[str, str]) -> Path:
+    """Let Pagefind make an index of pages; return the folder that it is in.
+
+    Parameters
+    ----------
+    folder
+        An empty folder to work in.
+    pages
+        The text of each page by its path.
+
+    Raises
+    ------
+    ExtensionError
+        If Pagefind fails.
+    """
+    index = folder / "index"
     for name, text in pages.items():
         path = folder / "site" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     command = [sys.executable, "-m", "pagefind", "--quiet", "--keep-index-url"]
-    command += ["--site", str(folder / "site"), "--output-path", str(folder / "index")]
+    command += ["--site", str(folder / "site"), "--output-path", str(index)]
     command += ["--exclude-selectors", AROUND]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     if done.returncode:
         raise ExtensionError(f"Pagefind made no index:\n{done.stdout}{done.stderr}")
+    (index / "topics.json").write_text(json.dumps(_entries(index)), "utf-8")
+    return index
+
+
+def _entries(index: Path) -> dict[str, list[str]]:
+    """Return the entries of an index by topic, as Pagefind names them in its answers."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(index.glob("fragment/*.pf_fragment")):
+        # A few bytes tell what the file is, the rest is JSON.
+        _, brace, rest = gzip.decompress(path.read_bytes()).decode().partition("{")
+        if topic := json.loads(brace + rest)["meta"].get("topic"):
+            found.setdefault(topic, []).append(path.stem)
+    return dict(sorted(found.items()))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

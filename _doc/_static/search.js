@@ -73,32 +73,32 @@
     return ["No page has all of this. Search for less of it, or ", link, "."];
   }
 
-  async function search(pagefind) {
+  async function search(pagefind, topics) {
     const number = ++asked;
     const text = box.value.trim();
     reflect(text);
-    const filters = topic.value ? { topic: topic.value } : {};
-    const { results } = text ? await pagefind.search(text, { filters }) : { results: [] };
+    const { results } = text ? await pagefind.search(text) : { results: [] };
     if (number !== asked) return;
     hits.replaceChildren();
-    left = [...results];
+    left = results.filter(({ id }) => !topic.value || topics[topic.value].includes(id));
+    const found = left.length;
     await show(number);
     if (number !== asked) return;
-    status.replaceChildren(...(text ? count(results.length) : []));
+    status.replaceChildren(...(text ? count(found) : []));
     form.dataset.answered = text; // what has been answered, for tests
   }
 
   async function start() {
     const pagefind = await import("../pagefind/pagefind.js");
     await pagefind.init();
-    const { topic: known = {} } = await pagefind.filters();
-    topic.append(...Object.keys(known).sort().map((name) => new Option(name, name)));
+    const topics = await (await fetch(`${root}pagefind/topics.json`)).json();
+    topic.append(...Object.keys(topics).map((name) => new Option(name, name)));
     topic.value = new URLSearchParams(location.search).get("topic") ?? "";
     if (topic.selectedIndex < 0) topic.value = "";
     let timer;
     const soon = (wait) => () => {
       clearTimeout(timer);
-      timer = setTimeout(search, wait, pagefind);
+      timer = setTimeout(search, wait, pagefind, topics);
     };
     box.addEventListener("input", soon(WAIT));
     topic.addEventListener("change", soon(0));
@@ -111,7 +111,7 @@
       event.preventDefault();
       soon(0)();
     });
-    await search(pagefind);
+    await search(pagefind, topics);
   }
 
   function load(name) {
