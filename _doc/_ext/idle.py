@@ -97,8 +97,8 @@ def _read_settings(app: Sphinx, config: Config) -> None:
 def _leave_out(app: Sphinx, config: Config) -> None:
     """Disconnect what looks at recipes when a build begins, if nothing has changed.
 
-    These are Sphinx-Gallery's handler and all of ours but the one that looks at settings
-    alone: none of them depends on anything that is not in the state.
+    These are Sphinx-Gallery's handler and all of ours but the one that looks at
+    settings alone: none of them depends on anything that is not in the state.
     """
     record = _record(app)
     app.given = _given(app)

@@ -6,8 +6,8 @@ others say are left out: those with ``:nosearch:`` or ``:orphan:`` at their top.
 page that asks the index is ``_templates/search.html`` with ``_static/search.js``.
 
 Pagefind can filter by topic, but writes filters in another order each time:
-https://github.com/Pagefind/pagefind/issues/638. So ``topics.json`` beside the index says
-which entries belong to a topic.
+https://github.com/Pagefind/pagefind/issues/638. So ``topics.json`` beside the index
+says which entries belong to a topic.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def run(folder: Path, pages: dict[str, str]) -> Path:
 
 
 def _entries(index: Path) -> dict[str, list[str]]:
-    """Return the entries of an index by topic, as Pagefind names them in its answers."""
+    """Return the entries of an index by topic, as Pagefind names them in answers."""
     found: dict[str, list[str]] = {}
     for path in sorted(index.glob("fragment/*.pf_fragment")):
         # A few bytes tell what the file is, the rest is JSON.
