@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import front, idle, topics, transcripts
+from _ext import front, refresh, topics, transcripts
 from _ext.differences import label
-from _ext.releases import element, folders, page_link, recipes
+from _ext.releases import element, folders, load, page_link, recipes
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.config import Config
     from sphinx.environment import BuildEnvironment
+
+    from _ext.releases import Recipe, Record
 
 #: The version of the format of ``errors.json``; it changes when a reader would break.
 FORMAT = 1
@@ -48,35 +50,30 @@ BOX = """\
 
 def index(srcdir: Path, config: Config) -> dict[str, Any]:
     """Return the index of all messages, as ``errors.json`` has it."""
+    found = [load(page, srcdir, config) for page in recipes(srcdir, config)]
     return {
         "format": FORMAT,
         "releases": list(folders(config)),
-        "recipes": [_recipe(page, srcdir, config) for page in recipes(srcdir, config)],
+        "recipes": [_recipe(recipe) for recipe in found],
     }
 
 
-def _recipe(page: Path, srcdir: Path, config: Config) -> dict[str, Any]:
+def _recipe(recipe: Recipe) -> dict[str, Any]:
     """Return what the index says of one recipe."""
-    script = page.with_suffix(".py")
-    about = front.read(script)
-    text = script.read_text("utf-8")
+    about = front.read(recipe.script)
     messages: dict[tuple, dict[str, Any]] = {}
-    for short, release in folders(config).items():
-        path = transcripts.transcript_path(srcdir, page.stem, release)
-        record = transcripts.load(path)
-        if record is None or record["recipe"] != transcripts.digest(text):
-            continue
-        for line, kind, message in _messages(record):
-            key = (line, kind, re.sub(r"\d+", "0", message))
+    for release, record in recipe.records.items():
+        for number, kind, message in _messages(record):
+            key = (number, kind, re.sub(r"\d+", "0", message))
             entry = messages.setdefault(
-                key, {"cell": f"cell-{line}", "type": kind, "releases": []}
+                key, {"cell": recipe.anchor(number), "type": kind, "releases": []}
             )
             entry["message"] = message
-            if short not in entry["releases"]:
-                entry["releases"].append(short)
+            if release not in entry["releases"]:
+                entry["releases"].append(release)
     return {
-        "name": page.stem,
-        "page": page.relative_to(srcdir).with_suffix(".html").as_posix(),
+        "name": recipe.name,
+        "page": f"{recipe.docname}.html",
         "title": about.title,
         "topic": about.tags[0] if about.tags else "",
         "symptom": re.sub(r":\w+:`~?([^`]*)`|``", r"\1", about.symptom),
@@ -87,11 +84,12 @@ def _recipe(page: Path, srcdir: Path, config: Config) -> dict[str, Any]:
     }
 
 
-def _messages(record: dict[str, Any]) -> list[tuple[int, str, str]]:
-    """Return (line of the cell, type, message) of all that a transcript notes."""
+def _messages(record: Record) -> list[tuple[int, str, str]]:
+    """Return (number of the cell, type, message) of all that a transcript notes."""
     return [
-        (cell["line"], kind, message.strip()[:LONGEST])
-        for cell in record["cells"]
+        (number, kind, message.strip()[:LONGEST])
+        for number, cell in enumerate(record.cells)
+        if cell
         for note in NOTES
         for kind, message in cell.get(note, ())
         if message.strip()
@@ -112,7 +110,7 @@ class ErrorIndex(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return a section for each topic."""
-        self.env.metadata[self.env.docname]["error_index"] = _state(self.env)
+        refresh.note(self.env, "messages")
         found = index(Path(self.env.srcdir), self.config)
         known = {recipe["name"]: recipe for recipe in found["recipes"]}
         return [
@@ -158,22 +156,10 @@ class ErrorIndex(SphinxDirective):
         return element("li", nodes.inline("", "", link, nodes.Text(words)))
 
 
-def _state(env: BuildEnvironment) -> str:
-    """Return something that changes when a transcript or a recipe does."""
-    srcdir = Path(env.srcdir)
-    recorded = srcdir.glob("transcripts/*/*.json")
-    return idle.stats([*recorded, *srcdir.glob("auto_recipes/*.py")])
-
-
-def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
-    """Read the list of messages again when they changed."""
-    del app
-    known = {
-        docname: metadata["error_index"]
-        for docname, metadata in env.metadata.items()
-        if "error_index" in metadata
-    }
-    return [name for name, state in known.items() if state != _state(env)]
+@refresh.kind("messages")
+def _digest(env: BuildEnvironment, _: str) -> str:
+    """Return a digest of all messages, and of what is said of their recipes."""
+    return transcripts.digest(repr(index(Path(env.srcdir), env.config)))
 
 
 def _add_script(
@@ -189,16 +175,13 @@ def _write(app: Sphinx, error: Exception | None) -> None:
     used = any("error_box" in metadata for metadata in app.env.metadata.values())
     if error is not None or app.builder.format != "html" or not used:
         return
-    state = _state(app.env)
     target = Path(app.outdir, "errors.json")
-    stamp = Path(app.doctreedir, "errors.state")
-    if target.exists() and stamp.exists() and stamp.read_text() == state:
+    if app.nothing_changed and target.exists():
         return
     text = json.dumps(index(Path(app.srcdir), app.config), indent=1) + "\n"
     target.write_text(text, "utf-8")
     script = Path(app.outdir, "_static/errors-index.js")
     script.write_text(f"globalThis.cookbookErrors = {text.strip()};\n", "utf-8")
-    stamp.write_text(state)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -206,7 +189,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("_ext.topics")
     app.add_directive("error-box", ErrorBox)
     app.add_directive("error-index", ErrorIndex)
-    app.connect("env-get-outdated", _find_outdated)
     app.connect("html-page-context", _add_script)
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,6 +12,7 @@ import ast
 import functools
 import hashlib
 import json
+import os
 import platform
 import re
 import sys
@@ -62,6 +63,9 @@ def mark(target: Path) -> None:
 
 #: The ingredients of each recipe, computed once when the build starts.
 _pending: dict[str, dict] = {}
+
+#: What the pictures were of the recipes that run again, and when they were made.
+_pictures: dict[Path, tuple[bytes, os.stat_result]] = {}
 
 
 def ingredients(source: Path, settings: str) -> dict[str, Any]:
@@ -223,13 +227,27 @@ def _check(source: Path, target: Path, settings: str) -> None:
         return
     _stamp(target).unlink(missing_ok=True)
     _key_file(target).unlink(missing_ok=True)
-    # A recipe's new thumbnail may have another suffix; the first one found is shown.
-    for old in target.parent.glob(f"images/thumb/sphx_glr_{target.stem}_thumb.*"):
-        old.unlink()
+    for picture in target.parent.glob(f"images/**/sphx_glr_{target.stem}_*"):
+        _pictures[picture] = picture.read_bytes(), picture.stat()
+        # A new thumbnail may have another suffix; the first one found is shown.
+        if picture.parent.name == "thumb":
+            picture.unlink()
     if recorded:
         changed = [name for name in now if recorded.get(name) != now[name]]
         what = ", ".join(changed) or "output"
         logger.info("%s runs again: changed %s", source.name, what)
+
+
+def _restore_times(_: Sphinx) -> None:
+    """Let pictures that did not change be as old as they were.
+
+    Sphinx reads all pages again that show a newer one, and the thumbnail of a recipe is
+    on a dozen.
+    """
+    for picture, (data, stat) in _pictures.items():
+        if picture.exists() and picture.read_bytes() == data:
+            os.utime(picture, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    _pictures.clear()
 
 
 def _forget(target: Path) -> None:
@@ -254,4 +272,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     py_source_parser.parse_source_file = _parse
     app.connect("config-inited", _read_settings, priority=1)
     app.connect("builder-inited", _drop_stale_outputs, priority=100)
+    app.connect("builder-inited", _restore_times, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

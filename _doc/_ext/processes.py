@@ -21,14 +21,11 @@ import os
 import re
 import shutil
 import signal
-import sys
 import sysconfig
 import tempfile
 import threading
 import traceback
-import unittest.mock
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +35,7 @@ from sphinx.util.console import strip_escape_sequences
 from sphinx_gallery.gen_rst import generate_file_rst
 from sphinx_gallery.py_source_parser import extract_file_config
 
-from _ext import capture, freshness, leaks, transcripts
+from _ext import capture, freshness, isolation, leaks, transcripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,7 +149,7 @@ class RecipeBackend(ParallelBackendBase):
         receiver, sender = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_child, args=(sender, job))
         try:
-            with self.lock, _environment():
+            with self.lock, isolation.environment():
                 process.start()
             self.running.add(process)
             sender.close()
@@ -196,25 +193,6 @@ def time_limit(source: Path, default: float) -> float:
 def _shown(source: Path) -> str:
     """Name a recipe the way the reader of a message will look for it."""
     return f"{source.parent.name}/{source.name}"
-
-
-def start_server(preload: list[str]) -> None:
-    """Start the server that recipes are forked from; it imports while we go on."""
-    forkserver.set_forkserver_preload(preload)
-    with _environment():
-        forkserver.ensure_running()
-
-
-def _environment() -> contextlib.AbstractContextManager:
-    """Return the environment in which a recipe, or the fork server, is started."""
-    settings = {
-        # The fork server of Python 3.11 ignores the sys.path that it is given:
-        # https://github.com/python/cpython/blob/v3.11.7/Lib/multiprocessing/forkserver.py#L166
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        # Recipes run side by side; and a sum has one order, on any machine.
-        "OMP_NUM_THREADS": "1",
-    }
-    return unittest.mock.patch.dict(os.environ, settings)
 
 
 def _kill(process: multiprocessing.process.BaseProcess) -> None:

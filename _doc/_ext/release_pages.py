@@ -15,14 +15,14 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import transcripts
+from _ext import front, refresh, transcripts
 from _ext.differences import Change, changes
 from _ext.releases import (
     STATES,
     Recipe,
     element,
-    fingerprint,
     folders,
+    load,
     page_link,
     recipes,
     signed,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sphinx.application import Sphinx
-    from sphinx.config import Config
     from sphinx.environment import BuildEnvironment
 
 #: The headings under a release, by the kind of change.
@@ -53,10 +52,19 @@ LONGEST = 200
 Places = dict[Change, list[tuple[Recipe, int]]]
 
 
-def watch(env: BuildEnvironment, config: Config) -> None:
-    """Read the current page again when a recipe or a transcript changes."""
-    fingerprint = _fingerprint(Path(env.srcdir), config)
-    env.metadata[env.docname]["all_transcripts"] = fingerprint
+def _all_recipes(env: BuildEnvironment) -> list[Recipe]:
+    pages = recipes(env.srcdir, env.config)
+    return [load(page, env.srcdir, env.config) for page in pages]
+
+
+@refresh.kind("all recipes")
+def _digest(env: BuildEnvironment, _: str) -> str:
+    """Return a digest of all that a page of this module is made from."""
+    found = [
+        (recipe.name, recipe.digest, front.read(recipe.script).title)
+        for recipe in _all_recipes(env)
+    ]
+    return transcripts.digest(Path(__file__).read_text("utf-8") + repr(found))
 
 
 class _ReleaseDirective(SphinxDirective):
@@ -64,10 +72,8 @@ class _ReleaseDirective(SphinxDirective):
 
     def recipes(self) -> list[Recipe]:
         """Return all recipes."""
-        srcdir = Path(self.env.srcdir)
-        watch(self.env, self.config)
-        pages = recipes(srcdir, self.config)
-        return [Recipe(page, srcdir, self.config) for page in pages]
+        refresh.note(self.env, "all recipes")
+        return _all_recipes(self.env)
 
 
 class ReleaseTable(_ReleaseDirective):
@@ -270,23 +276,6 @@ def _message(words: str, line: str) -> nodes.Node:
     return element("p", nodes.Text(words), shown, kind="release-message")
 
 
-def _fingerprint(srcdir: Path, config: Config) -> str:
-    """Return a digest of all that the page of releases is made from."""
-    pages = recipes(srcdir, config)
-    digests = [fingerprint(page, srcdir, config) for page in pages]
-    return transcripts.digest("".join([Path(__file__).read_text("utf-8"), *digests]))
-
-
-def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
-    """Read the page of releases again where a transcript or a recipe changed."""
-    now = _fingerprint(Path(app.srcdir), app.config)
-    return [
-        docname
-        for docname, known in env.metadata.items()
-        if known.get("all_transcripts", now) != now
-    ]
-
-
 def _resolve(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, shown: nodes.inline
 ) -> nodes.reference | None:
@@ -307,6 +296,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("release-table", ReleaseTable)
     app.add_directive("release-changes", ReleaseChanges)
     app.add_directive("release-news", ReleaseNews)
-    app.connect("env-get-outdated", _find_outdated)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,6 +10,7 @@ Without JavaScript the output of the pinned release is open and the others are f
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from sphinx import addnodes
 from sphinx.errors import ConfigError
 from sphinx_gallery.py_source_parser import INFILE_CONFIG_PATTERN
 
-from _ext import transcripts
+from _ext import freshness, refresh, transcripts
 from _ext.differences import Cell, History, behaviour, groups, label, printed
 
 if TYPE_CHECKING:
@@ -99,13 +100,14 @@ class Recipe:
 
     def __init__(self, page: Path, srcdir: Path, config: Config) -> None:
         self.name = page.stem
+        self.script = page.with_suffix(".py")
         self.docname = page.relative_to(srcdir).with_suffix("").as_posix()
         self.releases = list(folders(config))
         self.pinned = config.torch_pinned
         self.cells = _settled(
             transcripts.harvest(page), transcripts.transcript_path(srcdir, self.name)
         )
-        self.source = page.with_suffix(".py").read_text("utf-8")
+        self.source = self.script.read_text("utf-8")
         self.records = {
             release: self._read(transcripts.transcript_path(srcdir, self.name, folder))
             for release, folder in folders(config).items()
@@ -207,6 +209,16 @@ class Recipe:
         )
         return next(shown)
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Return a digest of what other pages show of the cells."""
+        places = [(self.anchor(n), self.line(n)) for n in range(len(self.cells))]
+        records = [
+            (release, record.state, [_done(cell) for cell in record.cells])
+            for release, record in self.records.items()
+        ]
+        return transcripts.digest(repr((places, records)))
+
     def is_recorded(self, release: str) -> bool:
         """Tell whether it is known how the recipe fares under a release."""
         return self.records[release].state not in ("stale", "missing")
@@ -223,6 +235,12 @@ def _settled(live: list[Cell], path: Path) -> list[Cell]:
     lasting = transcripts.lasting({"cells": live})["cells"]
     same = transcripts.lasting(recorded)["cells"] == lasting
     return recorded["cells"] if same else live
+
+
+def _done(cell: Cell | None) -> list[tuple[str, Any]]:
+    """Return what a cell did, without where it is and how long it took."""
+    left_out = {"line", "seconds", "source"}
+    return sorted(each for each in (cell or {}).items() if each[0] not in left_out)
 
 
 def _sources(cells: list[Cell]) -> list[str]:
@@ -246,13 +264,41 @@ def recipes(srcdir: Path, config: Config) -> Iterator[Path]:
                 yield script.with_suffix(".rst")
 
 
-def fingerprint(page: Path, srcdir: Path, config: Config) -> str:
+def load(page: Path, srcdir: Path, config: Config) -> Recipe:
+    """Return what is known of a recipe; see :class:`Recipe`.
+
+    It is made once for each state of its files, because several pages ask for it.
+    """
+    return _load(page, srcdir, config, _fingerprint(page, srcdir, config))
+
+
+@functools.cache
+def _load(page: Path, srcdir: Path, config: Config, _: str) -> Recipe:
+    return Recipe(page, srcdir, config)
+
+
+@refresh.kind("transcripts")
+def _transcripts(env: BuildEnvironment, docname: str) -> str:
+    """Return a digest of what the page of a recipe shows of all releases."""
+    page = Path(env.srcdir, f"{docname}.rst")
+    return _fingerprint(page, env.srcdir, env.config)
+
+
+def _fingerprint(page: Path, srcdir: Path, config: Config) -> str:
     """Return a digest of all that the extension adds to the page of a recipe."""
     paths = [*_CODE, page.with_suffix(".py"), transcripts.notes_path(page)]
     named = folders(config).values()
     paths += [transcripts.transcript_path(srcdir, page.stem, f) for f in named]
     texts = [path.read_text("utf-8") if path.exists() else "" for path in paths]
     return transcripts.digest("\0".join(texts))
+
+
+def _load_early(app: Sphinx) -> None:
+    """Load what is known of recipes that do not run, while the first of them starts."""
+    conf = app.config.sphinx_gallery_conf
+    for page in recipes(app.srcdir, app.config):
+        if page.exists() and not freshness.must_run(page.with_suffix(".py"), conf):
+            load(page, app.srcdir, app.config).digest  # noqa: B018 (it is kept)
 
 
 # -- The page of a recipe --------------------------------------------------------------
@@ -293,8 +339,8 @@ def _add_releases(app: Sphinx, doctree: nodes.document) -> None:
     page = Path(app.srcdir, f"{env.docname}.rst")
     if not transcripts.is_recipe(page.with_suffix(".py"), app.config):
         return
-    env.metadata[env.docname]["transcripts"] = fingerprint(page, app.srcdir, app.config)
-    recipe = Recipe(page, app.srcdir, app.config)
+    refresh.note(env, "transcripts", env.docname)
+    recipe = load(page, app.srcdir, app.config)
     for number, (code, output) in _cells(doctree, recipe.cells).items():
         # Sphinx-Gallery counts as if the comments that it removed were not there.
         code["highlight_args"]["linenostart"] = recipe.line(number)
@@ -461,25 +507,16 @@ def _add_picker(
     context["releases_version"] = transcripts.digest(_SCRIPT.read_text("utf-8"))
 
 
-def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
-    """Read a page again whose transcripts changed, came or went."""
-    outdated = []
-    for page in recipes(app.srcdir, app.config):
-        docname = page.relative_to(app.srcdir).with_suffix("").as_posix()
-        known = env.metadata.get(docname, {}).get("transcripts")
-        if known != fingerprint(page, app.srcdir, app.config):
-            outdated.append(docname)
-    return outdated
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
+    app.setup_extension("_ext.refresh")
     app.add_config_value("torch_releases", [], "env", list)
     app.add_config_value(
         "torch_pinned", lambda _: short(transcripts.release()), "env", str
     )
     app.add_node(tag, html=(_visit_tag, _depart_tag))
-    app.connect("env-get-outdated", _find_outdated)
+    # The recipes run at 500, the server that they are forked from is there at 200.
+    app.connect("builder-inited", _load_early, priority=300)
     app.connect("doctree-read", _add_releases)
     app.connect("html-page-context", _add_picker)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

@@ -15,11 +15,14 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import front, release_pages
-from _ext.releases import Recipe, element, page_link
+from _ext import front, refresh, transcripts
+from _ext.releases import element, load, page_link
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+    from _ext.releases import Recipe
 
 _LISTED = re.compile(r"^\.\. recipes::\n\n((?: {3}\w+\n)+)", re.MULTILINE)
 _TITLE = re.compile(r"^(.+)\n=+$", re.MULTILINE)
@@ -44,6 +47,19 @@ def heading(srcdir: Path, topic: str) -> str:
     return _TITLE.search(text)[1]
 
 
+def _script(env: BuildEnvironment, name: str) -> Path:
+    """Return the copy of a recipe that Sphinx-Gallery made."""
+    return Path(env.srcdir, "auto_recipes", f"{name}.py")
+
+
+@refresh.kind("card")
+def _digest(env: BuildEnvironment, name: str) -> str:
+    """Return a digest of what the card of a recipe shows."""
+    script = _script(env, name)
+    about = front.read(script) if script.exists() else None
+    return transcripts.digest(repr((about, _picture_path(script))))
+
+
 class _Cards(SphinxDirective):
     """A directive that shows recipes."""
 
@@ -52,10 +68,10 @@ class _Cards(SphinxDirective):
         return element("ul", *map(self._card, names), kind="recipe-cards", role="list")
 
     def _card(self, name: str) -> nodes.Node:
-        script = Path(self.env.srcdir, "auto_recipes", f"{name}.py")
-        self.env.note_dependency(script)
+        script = _script(self.env, name)
         if not script.exists():
             raise self.error(f"There is no recipe {name} in the folder recipes.")
+        refresh.note(self.env, "card", name)
         about = front.read(script)
         symptom, _ = self.parse_inline(about.symptom.replace("\n", " "))
         kinds = [element("li", nodes.Text(tag)) for tag in about.tags[1:]]
@@ -78,10 +94,15 @@ class _Cards(SphinxDirective):
 
 def _picture(script: Path) -> nodes.Node:
     """Return the picture of a recipe, which says nothing that its title does not."""
+    uri = f"/{_picture_path(script).relative_to(script.parents[1]).as_posix()}"
+    return element("div", nodes.image(uri=uri, alt=""), kind="recipe-picture")
+
+
+def _picture_path(script: Path) -> Path | None:
+    """Return the path of the picture of a recipe."""
     folder = script.parent / "images/thumb"
     found = sorted(folder.glob(f"sphx_glr_{script.stem}_thumb.*"), reverse=True)
-    uri = f"/{found[0].relative_to(folder.parents[2]).as_posix()}"
-    return element("div", nodes.image(uri=uri, alt=""), kind="recipe-picture")
+    return found[0] if found else None
 
 
 def failing(recipe: Recipe) -> list[str]:
@@ -131,14 +152,14 @@ class RecipeGallery(_Cards):
         """Return what filters the recipes, and a section for each topic."""
         metadata = self.env.metadata[self.env.docname]
         metadata["gallery"] = "yes"
-        release_pages.watch(self.env, self.config)
+        refresh.note(self.env, "all recipes")
         sections = [self._section(topic) for topic in self.config.recipe_topics]
         return [self._filter(), *sections]
 
     def failing(self, script: Path) -> list[str]:
         """Return the releases under which a recipe fails, and not under all."""
         srcdir = Path(self.env.srcdir)
-        return failing(Recipe(script.with_suffix(".rst"), srcdir, self.config))
+        return failing(load(script.with_suffix(".rst"), srcdir, self.config))
 
     def _filter(self) -> nodes.Node:
         """Return the controls; the script of the page shows them."""
