@@ -21,7 +21,7 @@ from sphinx import addnodes
 from sphinx.errors import ConfigError
 from sphinx_gallery.py_source_parser import INFILE_CONFIG_PATTERN
 
-from _ext import freshness, refresh, transcripts
+from _ext import freshness, idle, refresh, transcripts
 from _ext.differences import Cell, History, behaviour, groups, label, printed
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def load(page: Path, srcdir: Path, config: Config) -> Recipe:
 
     It is made once for each state of its files, because several pages ask for it.
     """
-    return _load(page, srcdir, config, _fingerprint(page, srcdir, config))
+    return _load(page, srcdir, config, idle.stats(_files(page, srcdir, config)))
 
 
 @functools.cache
@@ -281,16 +281,16 @@ def _load(page: Path, srcdir: Path, config: Config, _: str) -> Recipe:
 def _transcripts(env: BuildEnvironment, docname: str) -> str:
     """Return a digest of what the page of a recipe shows of all releases."""
     page = Path(env.srcdir, f"{docname}.rst")
-    return _fingerprint(page, env.srcdir, env.config)
-
-
-def _fingerprint(page: Path, srcdir: Path, config: Config) -> str:
-    """Return a digest of all that the extension adds to the page of a recipe."""
-    paths = [*_CODE, page.with_suffix(".py"), transcripts.notes_path(page)]
-    named = folders(config).values()
-    paths += [transcripts.transcript_path(srcdir, page.stem, f) for f in named]
+    paths = [*_CODE, *_files(page, env.srcdir, env.config)]
     texts = [path.read_text("utf-8") if path.exists() else "" for path in paths]
     return transcripts.digest("\0".join(texts))
+
+
+def _files(page: Path, srcdir: Path, config: Config) -> list[Path]:
+    """Return the files that what is known of a recipe is made from."""
+    named = folders(config).values()
+    recorded = [transcripts.transcript_path(srcdir, page.stem, f) for f in named]
+    return [page, page.with_suffix(".py"), transcripts.notes_path(page), *recorded]
 
 
 def _load_early(app: Sphinx) -> None:
