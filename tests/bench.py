@@ -45,9 +45,9 @@ with open(__file__, encoding="utf-8") as _file:
 
 #: Without this site's extensions, that is without isolation. A directive of theirs is
 #: an error message in the log then, and costs nothing. There is no matplotlib, which
-#: the default image scraper needs; and our templates need our extensions. In one process
-#: torch keeps the first recipe's ``__main__`` for all: a quarter of the recipes would end
-#: at their first strict export.
+#: the default image scraper needs; and our templates need our extensions. In one
+#: process torch keeps the first recipe's ``__main__`` for all: a quarter of the recipes
+#: would end at their first strict export.
 WITHOUT_OURS = """
 def forget_main(gallery_conf, name):
     if convert := sys.modules.get("torch._dynamo.symbolic_convert"):
