@@ -50,6 +50,19 @@ def test_edited_recipe(site):
     assert "recipes/plot_unicode.py was edited after" in site.log
 
 
+def test_edited_recipe_leaves_pictures_of_others(site):
+    """A recipe whose name begins with that of the edited one keeps its thumbnail."""
+    longer = site.recipe("plot_unicode_longer")
+    shutil.copy(site.recipe("plot_unicode"), longer)
+    site.record()
+    path = site.recipe("plot_unicode")
+    path.write_text(path.read_text("utf-8") + "\n# %%\n# More.\n", "utf-8")
+    site.record()
+    assert site.executed() == 1
+    folder = site.folder / "_doc/auto_recipes/images/thumb"
+    assert list(folder.glob("sphx_glr_plot_unicode_longer_thumb.*"))
+
+
 @pytest.mark.parametrize(
     "ingredient", ["text", "python", "packages", "settings", "runner"]
 )

@@ -227,11 +227,13 @@ def _check(source: Path, target: Path, settings: str) -> None:
         return
     _stamp(target).unlink(missing_ok=True)
     _key_file(target).unlink(missing_ok=True)
-    for picture in target.parent.glob(f"images/**/sphx_glr_{target.stem}_*"):
+    images, name = target.parent / "images", f"sphx_glr_{target.stem}"
+    thumbnails = list(images.glob(f"thumb/{name}_thumb.*"))
+    for picture in [*images.glob(f"{name}_[0-9]*"), *thumbnails]:
         _pictures[picture] = picture.read_bytes(), picture.stat()
-        # A new thumbnail may have another suffix; the first one found is shown.
-        if picture.parent.name == "thumb":
-            picture.unlink()
+    # A new thumbnail may have another suffix; the first one found is shown.
+    for thumbnail in thumbnails:
+        thumbnail.unlink()
     if recorded:
         changed = [name for name in now if recorded.get(name) != now[name]]
         what = ", ".join(changed) or "output"
