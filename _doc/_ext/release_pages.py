@@ -142,7 +142,6 @@ def _link(recipe: Recipe, number: int, release: str, *shown: nodes.Node) -> node
         reftype="recipe-cell",
         reftarget=recipe.docname,
         recipe_anchor=recipe.anchor(number),
-        recipe_line=recipe.line(number),
         recipe_release=release,
     )
 
@@ -279,13 +278,14 @@ def _message(words: str, line: str) -> nodes.Node:
 def _resolve(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, shown: nodes.inline
 ) -> nodes.reference | None:
-    """Make a link to a cell; where it has no words, they are its title and line."""
+    """Make a link to a cell; where it has no words, they are its title and number."""
     if node["reftype"] != "recipe-cell":
         return None
     page = app.builder.get_relative_uri(node["refdoc"], node["reftarget"])
     if not shown.children:
         title = env.titles[node["reftarget"]].astext()
-        shown += nodes.Text(f"{title}, line {node['recipe_line']}")
+        cell = node["recipe_anchor"].replace("-", " ")
+        shown += nodes.Text(f"{title}, {cell}")
     address = f"{page}?torch={node['recipe_release']}#{node['recipe_anchor']}"
     return nodes.reference("", "", *shown.children, internal=True, refuri=address)
 

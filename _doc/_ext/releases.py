@@ -192,8 +192,11 @@ class Recipe:
         return {state: some for state, some in found.items() if some}
 
     def anchor(self, number: int) -> str:
-        """Return the anchor of a cell on its page."""
-        return f"cell-{self.cells[number]['line']}"
+        """Return the anchor of a cell on its page: cells count from 1.
+
+        Not its line, which moves with each edit of the text above it.
+        """
+        return f"cell-{number + 1}"
 
     def line(self, number: int) -> int:
         """Return the line at which the code of a cell begins, as its page shows it.
@@ -212,12 +215,11 @@ class Recipe:
     @functools.cached_property
     def digest(self) -> str:
         """Return a digest of what other pages show of the cells."""
-        places = [(self.anchor(n), self.line(n)) for n in range(len(self.cells))]
         records = [
             (release, record.state, [_done(cell) for cell in record.cells])
             for release, record in self.records.items()
         ]
-        return transcripts.digest(repr((places, records)))
+        return transcripts.digest(repr(records))
 
     def is_recorded(self, release: str) -> bool:
         """Tell whether it is known how the recipe fares under a release."""
