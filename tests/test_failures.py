@@ -138,3 +138,10 @@ def test_unreadable_recipes_are_left_out(make_site):
         assert site.log.count("It is left out of this build.") == len(UNREADABLE)
         assert "Extension error" not in site.log
         assert "日本語" in site.page("plot_unicode")
+
+
+def test_locks(make_site):
+    """A recipe that ends with a lock leaves nothing for Python to warn of."""
+    site = make_site("plot_locks").record()
+    assert site.returncode == 0, site.log
+    assert "resource_tracker" not in site.log

@@ -51,6 +51,9 @@ logger = sphinx_logging.getLogger(__name__)
 #: ended, and after which the process is killed: it has also to start.
 ALARM_GRACE, GRACE = 5, 60
 
+#: Seconds that a process has to end by itself when the recipe has.
+EXIT = 1
+
 
 class RecipeBackend(ParallelBackendBase):
     """A joblib backend that gives each Sphinx-Gallery example its own process."""
@@ -155,7 +158,11 @@ class RecipeBackend(ParallelBackendBase):
             sender.close()
             try:
                 if receiver.poll(limit + GRACE):
-                    return receiver.recv(), ""
+                    outcome = receiver.recv()
+                    # Killed, it would leave its locks to Python's resource tracker,
+                    # which warns of them when the build is over.
+                    process.join(EXIT)
+                    return outcome, ""
             except EOFError:  # the process ended without a word
                 process.join(GRACE)
             logger.info("%s", (place / "stderr").read_text("utf-8", "replace"))
