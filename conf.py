@@ -33,6 +33,7 @@ extensions = [
     "sphinx_reredirects",
     # ours
     "_ext.build_info",
+    "_ext.collector",
     "_ext.downloads",
     "_ext.errors",
     "_ext.freshness",

@@ -9,6 +9,7 @@ read files. The matching itself is in ``_static/errors.js``.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -58,8 +59,9 @@ def index(srcdir: Path, config: Config) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _recipe(recipe: Recipe) -> dict[str, Any]:
-    """Return what the index says of one recipe."""
+    """Return what the index says of one recipe; each is loaded once."""
     about = front.read(recipe.script)
     messages: dict[tuple, dict[str, Any]] = {}
     for release, record in recipe.records.items():

@@ -11,7 +11,6 @@ Sphinx-Gallery has no setting for this: its handler is disconnected.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -128,6 +127,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", _read_settings, priority=1)
     app.connect("config-inited", _leave_out, priority=900)
     app.connect("build-finished", _write, priority=900)
-    # Python would look at all objects once more when it ends, which takes a second.
-    app.connect("build-finished", lambda *_: gc.freeze(), priority=999)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.config import Config
 
-#: What a forked recipe finds already imported.
-PRELOAD = ["_ext.processes", "_ext.pictures", "sphinx.cmd.build", "_ext.warm"]
-
 
 def _check(_: Sphinx, config: Config) -> None:
     """Refuse settings that cannot be followed."""
@@ -62,7 +59,7 @@ def _start_server(config: Config, due: int) -> None:
         return
     # One recipe for each process is done before the exercise would be.
     many = due > (config.recipe_jobs or os.cpu_count() or 1)
-    forkserver.set_forkserver_preload([*PRELOAD, *["_ext.exercise"] * many])
+    forkserver.set_forkserver_preload(["_ext.warm", *["_ext.exercise"] * many])
     with environment():
         forkserver.ensure_running()
 

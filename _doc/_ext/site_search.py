@@ -18,12 +18,12 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from pagefind_bin import get_executable
 from sphinx.errors import ExtensionError
 
 from _ext import front, topics, transcripts
@@ -127,7 +127,7 @@ def run(folder: Path, pages: dict[str, str]) -> Path:
         path = folder / "site" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    command = [sys.executable, "-m", "pagefind", "--quiet", "--keep-index-url"]
+    command = [str(get_executable()), "--quiet", "--keep-index-url"]
     command += ["--site", str(folder / "site"), "--output-path", str(index)]
     command += ["--exclude-selectors", AROUND]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
