@@ -118,6 +118,10 @@ UNREADABLE = {
         '"""\nTitle\n=====\n"""\n# sphinx_gallery_time_limit = "x"\n',
         "recipes/plot_limit.py: '# sphinx_gallery_time_limit' is 'x': give seconds.",
     ),
+    "plot_unknown": (
+        '"""\nTitle\n=====\n"""\n# sphinx_gallery_time_limt = 300\n',
+        "recipes/plot_unknown.py: '# sphinx_gallery_time_limt' is not known: take one",
+    ),
     "plot_comment": (
         '"""\nTitle\n=====\n"""\n# sphinx_gallery_tags = [inputs\n',
         "recipes/plot_comment.py: the value of '# sphinx_gallery_tags' is not",

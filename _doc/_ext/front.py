@@ -14,6 +14,18 @@ from sphinx_gallery.py_source_parser import INFILE_CONFIG_PATTERN
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: What a comment "# sphinx_gallery_<name>" in a recipe may set. Not what Sphinx-Gallery
+#: knows besides: "parallel" would run a recipe in Sphinx's own process.
+SETTINGS = (
+    "end_ignore",
+    "needs_program",
+    "needs_torch",
+    "start_ignore",
+    "tags",
+    "time_limit",
+    "wording",
+)
+
 _LABEL = re.compile(r"^\.\. _([\w-]+):$", re.MULTILINE)
 _META = re.compile(r"^ +:(\w+): (.+(?:\n {6,}.+)*)", re.MULTILINE)
 
@@ -71,7 +83,8 @@ def read(path: Path) -> Front:
     ------
     RecipeError
         If it is not Python, has no docstring with a title, or has a comment for
-        Sphinx-Gallery that is not a Python value, or a time limit that is no number.
+        Sphinx-Gallery that is not known or not a Python value, or a time limit that is
+        no number.
     """
     text = path.read_text("utf-8")
     shown = f"{path.parent.name}/{path.name}"
@@ -119,6 +132,11 @@ def _comments(name: str, text: str) -> dict[str, list]:
     """
     found: dict[str, list] = {}
     for match in INFILE_CONFIG_PATTERN.finditer(text):
+        if match[1] not in SETTINGS:
+            raise RecipeError(
+                f"{name}: '# sphinx_gallery_{match[1]}' is not known: take one of "
+                f"{', '.join(SETTINGS)}, or remove it."
+            )
         try:
             value = ast.literal_eval(match[3] or "None")
         except (SyntaxError, ValueError):
