@@ -48,7 +48,7 @@ html: $(VENV)/made ## build the site into build/html, running the recipes that c
 	@echo "Done: open $(BUILD)/index.html"
 
 zip: html ## pack the site into build/torch-export-cookbook.zip, to be read without a server
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.offline $(BUILD) build/torch-export-cookbook.zip
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.take.offline $(BUILD) build/torch-export-cookbook.zip
 	@echo "Done: unpack build/torch-export-cookbook.zip and open index.html in it"
 
 test: $(VENV)/made ## run the tests; builds the site first
@@ -56,17 +56,17 @@ test: $(VENV)/made ## run the tests; builds the site first
 
 transcripts: $(VENV)/made ## record what the recipes print, and show what changed; RELEASE=2.9.1 or all: under other releases
 ifdef RELEASE
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.record $(RELEASE) --jobs $(JOBS) \
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.record $(RELEASE) --jobs $(JOBS) \
 	  $(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep)
 else
 	@$(BUILD_SITE) -w build/warnings.txt -D record_transcripts=1 _doc $(BUILD) || $(REPEAT)
 endif
 
 nightly: $(VENV)/made ## report what differs under torch's nightly build, in build/nightly.md
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.nightly
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.nightly
 
 inventories: $(VENV)/made ## fetch the addresses of other documentation (needs the network)
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.inventories
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.inventories
 
 bench: $(VENV)/made ## measure the build and print a table; ARGS=--help lists what can be left out
 	@$(BIN)/python tests/bench.py $(ARGS)
@@ -77,10 +77,10 @@ serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
 	  -d build/doctrees -D recipe_jobs=$(JOBS) --open-browser _doc $(BUILD)
 
 new: $(VENV)/made ## begin a recipe: NAME=plot_exporter_shapes_example
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.new '$(NAME)'
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.new '$(NAME)'
 
 recipe: $(VENV)/made ## build, serve and rebuild the page of one recipe: NAME=plot_exporter_shapes_zero_one
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.preview '$(NAME)' $(if $(ONCE),--once)
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.preview '$(NAME)' $(if $(ONCE),--once)
 
 lint: build/lint/made ## check style, spelling, markup, workflows and the anatomy of recipes
 	@build/lint/bin/ruff check .

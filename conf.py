@@ -33,25 +33,13 @@ extensions = [
     "sphinx_reredirects",
     # ours
     "_ext.build_info",
-    "_ext.collector",
-    "_ext.downloads",
-    "_ext.errors",
-    "_ext.freshness",
-    "_ext.functions",
-    "_ext.idle",
+    "_ext.garbage",
     "_ext.inventories",
-    "_ext.isolation",
-    "_ext.launch",
-    "_ext.llms",
-    "_ext.navigation",
-    "_ext.pictures",
-    "_ext.policy",
-    "_ext.release_pages",
+    "_ext.run",
     "_ext.releases",
-    "_ext.site_meta",
-    "_ext.site_search",
-    "_ext.topics",
-    "_ext.transcripts",
+    "_ext.show",
+    "_ext.find",
+    "_ext.take",
 ]
 exclude_patterns = ["auto_recipes/**/GALLERY_HEADER.rst", "inventories", "transcripts"]
 templates_path = ["_doc/_templates"]
@@ -71,7 +59,7 @@ suppress_warnings = [
 sphinx_gallery_conf = {
     "examples_dirs": ["../recipes"],
     "gallery_dirs": ["auto_recipes"],
-    # The page of the gallery is written by hand: see _ext/topics.py.
+    # The page of the gallery is written by hand: see _ext/find/topics.py.
     "copyfile_regex": r"index\.rst",
     # A recipe runs under its bare name, so the pattern must not ask for a folder.
     "filename_pattern": r"(^|[/\\])plot_[^/\\]*$",
@@ -79,12 +67,12 @@ sphinx_gallery_conf = {
     # A page shows what a script prints, not the value of a cell's last expression.
     "capture_repr": (),
     # The first notes when a cell ends, the second draws the programs that it made.
-    "image_scrapers": ("_ext.capture.end_cell", "_ext.pictures.scrape"),
+    "image_scrapers": ("_ext.run.capture.end_cell", "_ext.show.pictures.scrape"),
     # The class of every variable in the code would be a third of a page.
     "inspect_global_variables": False,
     # Each recipe has a process of its own: there is nothing to reset.
     "reset_modules": (),
-    # The exit status still says that a recipe failed: see _ext/isolation.py.
+    # The exit status still says that a recipe failed: see _ext/run/scheduler.py.
     "only_warn_on_example_error": True,
     "line_numbers": True,
     "remove_config_comments": True,

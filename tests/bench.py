@@ -398,14 +398,14 @@ def edits(ours: Site, given: argparse.Namespace) -> list[tuple[str, ...]]:
     """
     say("builds after an edit")
     recipe = ours.folder / f"recipes/{_median_recipe()}.py"
-    notes = ours.folder / f"_doc/auto_recipes/{recipe.stem}.cells.json"
+    notes = ours.folder / f"_doc/auto_recipes/{recipe.stem}.run.json"
     seconds: dict[str, list[float]] = {"build": [], "alone": [], "cells": []}
     for number in range(given.rounds):
         with recipe.open("a", encoding="utf-8") as file:
             file.write(f"\n# %%\n# Edit {number}.\n")
         seconds["build"].append(ours.build())
         seconds["alone"].append(run([sys.executable, recipe.name], recipe.parent)[0])
-        cells = json.loads(notes.read_text("utf-8")).values()
+        cells = json.loads(notes.read_text("utf-8"))["cells"]
         seconds["cells"].append(sum(cell["seconds"] for cell in cells))
     what = "one edited recipe, without its running time "
     return [

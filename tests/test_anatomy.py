@@ -10,7 +10,8 @@ import runpy
 import sys
 
 import pytest
-from _ext import front, topics
+from _ext import recipe
+from _ext.find import topics
 from conftest import RECIPES, ROOT
 
 CONF = runpy.run_path(str(ROOT / "conf.py"))
@@ -43,7 +44,7 @@ each_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.ste
 @each_recipe
 def test_front(path):
     """A recipe says what it is called, what to do, and how readers look for it."""
-    about = front.read(path)
+    about = recipe.read(path)
     label = LABELS.get(path.stem, path.stem.replace("plot_", "l-plot-", 1))
     if path.stem not in LABELS:
         label = label.replace("_", "-")
@@ -80,7 +81,7 @@ def test_symptom_is_shown(path):
 @each_recipe
 def test_tags(path):
     """A recipe has one topic, whose page lists it, and a kind of symptom."""
-    about = front.read(path)
+    about = recipe.read(path)
     assert about.tags, (
         "Say above the first import what it is about, for example "
         '# sphinx_gallery_tags = ["inputs", "export fails"]'
@@ -173,7 +174,7 @@ def test_imports(path):
             modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             modules.add(node.module.partition(".")[0])
-    allowed = PACKAGES | TOPIC_PACKAGES.get(front.read(path).tags[0], set())
+    allowed = PACKAGES | TOPIC_PACKAGES.get(recipe.read(path).tags[0], set())
     others = modules - allowed - sys.stdlib_module_names
     assert not others, (
         f"Do without {', '.join(sorted(others))}, or add it to requirements.txt and to "

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from _ext import freshness
-from _ext.processes import time_limit
-from _ext.transcripts import digest, missing_program
+from _ext.files import digest
+from _ext.recipe import missing_program, time_limit
+from _ext.run import cache
 from conftest import RECIPES, ROOT
 from ipykernel.compiler import get_file_name
 from packaging.requirements import Requirement
@@ -85,7 +85,7 @@ def environment(tmp_path_factory):
         venv.create(place, symlinks=True)
         (site,) = place.glob("lib/python*/site-packages")
         names = [Requirement(line).name for line in requirements.splitlines()]
-        for name in freshness._versions(tuple(names)):
+        for name in cache._versions(tuple(names)):
             distribution = metadata.distribution(name)
             tops = {file.parts[0] for file in distribution.files}
             for top in tops - {"..", "__pycache__"}:

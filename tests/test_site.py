@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from _ext.transcripts import PACKAGES, excuse, harvest
+from _ext.releases.transcripts import PACKAGES, excuse
+from _ext.run import outcome
 from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT, sphinx
 
@@ -76,7 +77,7 @@ def test_outputs_are_those_of_the_transcript(recipe):
     cells = json.loads(path.read_text("utf-8"))["cells"]
     script = (ROOT / f"recipes/{name}.py").read_text("utf-8")
     if excuse(script, path.with_name(PACKAGES)):
-        cells = harvest(ROOT / f"_doc/auto_recipes/{name}.rst")
+        cells = outcome.read(ROOT / f"_doc/auto_recipes/{name}.py").cells
     shown = [block.pre.text for block in page.select("div.sphx-glr-script-out")]
     expected = ["\n".join(cell["output"]) for cell in cells if cell["output"]]
     stripped = [

@@ -1,0 +1,109 @@
+"""Begin a recipe: ``make new NAME=plot_exporter_shapes_example``.
+
+The second word of the name says the topic: that of the recipes which begin like it.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from collections import Counter
+from string import Template
+from typing import TYPE_CHECKING
+
+from _ext.commands import ROOT
+from _ext.find import topics
+from _ext.recipe import read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME = re.compile(r"plot_exporter_([a-z0-9]+)(_[a-z0-9]+)+")
+
+
+class RecipeNameError(ValueError):
+    """A name that no recipe can have; the message says what to do."""
+
+
+def words(root: Path) -> dict[str, str]:
+    """Return the topic of each word that names of recipes have after the prefix."""
+    found: dict[str, Counter] = {}
+    for topic in runpy.run_path(str(root / "conf.py"))["recipe_topics"]:
+        for name in topics.listed(root / "_doc", topic):
+            found.setdefault(name.split("_")[2], Counter())[topic] += 1
+    return {word: count.most_common(1)[0][0] for word, count in found.items()}
+
+
+def topic_of(name: str, root: Path) -> str:
+    """Return the topic of a new recipe.
+
+    Raises
+    ------
+    RecipeNameError
+        If the recipe exists, or the name says no topic.
+    """
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise RecipeNameError(
+            f'NAME is "{name}": call it plot_exporter_<topic>_<what>, in small '
+            "letters, digits and underscores, for example plot_exporter_shapes_example."
+        )
+    if (root / f"recipes/{name}.py").exists():
+        raise RecipeNameError(
+            f"recipes/{name}.py exists: edit it, or take another name."
+        )
+    known = words(root)
+    if match[1] not in known:
+        meant = "\n".join(f"  {word}: {topic}" for word, topic in known.items())
+        raise RecipeNameError(
+            f'"{match[1]}" in {name} is no topic. Take one of these words:\n{meant}'
+        )
+    return known[match[1]]
+
+
+def create(name: str, root: Path = ROOT) -> tuple[Path, Path]:
+    """Write the skeleton, list it on the page of its topic, and return both files.
+
+    Its address is listed too, among those that have to stay.
+    """
+    topic = topic_of(name, root)
+    page = root / f"_doc/{topics.page(topic)}.rst"
+    # The list may name a recipe that was begun and given up.
+    names = reversed(topics.listed(root / "_doc", topic))
+    last = next(name for name in names if (root / f"recipes/{name}.py").exists())
+    template = Template((root / "_doc/_templates/recipe.py.txt").read_text("utf-8"))
+    recipe = root / f"recipes/{name}.py"
+    text = template.substitute(
+        label=name.replace("plot_", "l-plot-", 1).replace("_", "-"),
+        topic=topic,
+        next_label=read(root / f"recipes/{last}.py").label,
+    )
+    recipe.write_text(text, "utf-8")
+    entry = re.compile(rf"^   {last}$", re.MULTILINE)
+    listed = entry.sub(f"   {last}\n   {name}", page.read_text("utf-8"))
+    page.write_text(listed, "utf-8")
+    addresses = root / "_doc/addresses.txt"
+    lines = {*addresses.read_text("utf-8").split(), f"auto_recipes/{name}.html"}
+    addresses.write_text("".join(f"{line}\n" for line in sorted(lines)), "utf-8")
+    return recipe, page
+
+
+def main() -> int:
+    """Begin the recipe that the command names; return the exit status."""
+    try:
+        recipe, page = (path.relative_to(ROOT) for path in create(sys.argv[1]))
+    except RecipeNameError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f'Wrote {recipe}: replace each "write this".')
+    print(
+        f"Listed it last in {page}: move it to where it is to be read, and lead there"
+    )
+    print("from the table. Its address is in _doc/addresses.txt from now on.")
+    print(f"See it with: make recipe NAME={recipe.stem}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""How readers get to a recipe.
+
+``topics`` lists recipes in the order in which they are to be read, with cards and the
+gallery; ``messages`` finds the recipe for an error; ``search`` makes the index of the
+full-text search; ``functions`` lists recipes by what they call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Set up the room."""
+    for name in ("topics", "messages", "functions", "search"):
+        app.setup_extension(f"{__name__}.{name}")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,286 @@
+"""What is known of a recipe under all releases of torch, from the transcripts."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import Version
+from sphinx.errors import ConfigError
+
+from _ext import files, gallery, noop
+from _ext.recipe import applies, installed_torch, needed_torch
+from _ext.releases import transcripts
+from _ext.releases.differences import Cell, History, behaviour, printed
+from _ext.run import cache, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
+
+#: The sign and the words for each state of a recipe under a release.
+STATES = {
+    "same": ("✓", "runs"),
+    "other": ("≠", "runs with other output"),
+    "does not apply": ("–", "does not apply"),
+    "fails": ("✗", "fails"),
+    "stale": ("?", "was recorded for an earlier text"),
+    "missing": ("?", "is not recorded"),
+}
+
+
+def short(release: str) -> str:
+    """Name a release as the reader does: 2.9 for 2.9.1."""
+    return "{0.major}.{0.minor}".format(Version(release))
+
+
+def folders(config: Config) -> dict[str, str]:
+    """Return the folder of transcripts of each release, by its short name, in order.
+
+    The pinned release is among them even where ``torch_releases`` does not name it.
+    """
+    named = {short(release): release for release in config.torch_releases}
+    if len(named) < len(config.torch_releases):
+        raise ConfigError(
+            "torch_releases names two releases that differ in the last number only: "
+            "keep the newer one."
+        )
+    named[config.torch_pinned] = installed_torch()
+    return dict(sorted(named.items(), key=lambda item: Version(item[0])))
+
+
+@dataclass
+class Record:
+    """What is known of a recipe under one release.
+
+    Attributes
+    ----------
+    state
+        ``runs``, ``fails``, ``does not apply``, ``stale`` or ``missing``.
+    cells
+        What was recorded for each cell; None for a cell that was not reached.
+    needs
+        The release that has what the recipe needs, where it does not apply.
+    """
+
+    state: str
+    cells: list[Cell | None] = field(default_factory=list)
+    needs: str | None = None
+
+
+class Recipe:
+    """What is known of a recipe under all releases.
+
+    Parameters
+    ----------
+    page
+        The reStructuredText that Sphinx-Gallery wrote for it.
+    srcdir
+        The folder in which ``transcripts`` lies.
+    config
+        Sphinx's configuration.
+    """
+
+    def __init__(self, page: Path, srcdir: Path, config: Config) -> None:
+        self.name = page.stem
+        self.script = page.with_suffix(".py")
+        self.docname = page.relative_to(srcdir).with_suffix("").as_posix()
+        self.releases = list(folders(config))
+        self.pinned = config.torch_pinned
+        done = outcome.read(self.script)
+        self.cells = _settled(done.cells, transcripts.path(srcdir, self.name))
+        self.source = self.script.read_text("utf-8")
+        self.records = {
+            release: self._read(transcripts.path(srcdir, self.name, folder))
+            for release, folder in folders(config).items()
+        }
+        self.records[self.pinned] = self._live(done)
+
+    def _live(self, done: outcome.Outcome) -> Record:
+        """Return the record of the pinned release: what the page shows."""
+        if not applies(self.source):
+            return Record("does not apply", needs=needed_torch(self.source))
+        cells = _reached(self.cells, died=bool(done.death))
+        return Record("fails" if done.fails else "runs", cells)
+
+    def _read(self, path: Path) -> Record:
+        """Return the record that a transcript holds."""
+        found = transcripts.load(path)
+        if found is None:
+            return Record("missing")
+        state, cells = found.get("status", "runs"), found["cells"]
+        if state == "does not apply":
+            current = found.get("needs") == needed_torch(self.source)
+            return Record(state if current else "stale", needs=found.get("needs"))
+        if _sources(cells) != _sources(self.cells):
+            return Record("stale")
+        return Record(state, _reached(cells, died=bool(found.get("death"))))
+
+    def history(self, number: int) -> History:
+        """Return what a cell did under each release under which it was run."""
+        return {
+            release: record.cells[number]
+            for release, record in self.records.items()
+            if record.cells and record.cells[number] is not None
+        }
+
+    def unreached(self, number: int) -> list[str]:
+        """Return the releases under which the recipe failed before a cell."""
+        return [
+            release
+            for release, record in self.records.items()
+            if record.cells and record.cells[number] is None
+        ]
+
+    def behaviour(self, number: int) -> list[str]:
+        """Say in words how a cell behaves differently between releases."""
+        return behaviour(self.history(number), self.releases)
+
+    def differing(self, release: str) -> list[int]:
+        """Return the cells that print something else than under the pinned release."""
+        reference = self.records[self.pinned].cells
+        cells = self.records[release].cells
+        if not reference:
+            return []
+        return [
+            number
+            for number, (a, b) in enumerate(zip(reference, cells, strict=False))
+            if (a and printed(a)) != (b and printed(b))
+        ]
+
+    def state(self, release: str) -> str:
+        """Return the key in :data:`STATES` of the recipe under a release."""
+        state = self.records[release].state
+        if state != "runs":
+            return state
+        return "other" if self.differing(release) else "same"
+
+    def first_difference(self, release: str) -> int | None:
+        """Return the cell to look at under a release, if there is one."""
+        cells = self.records[release].cells
+        for number, cell in enumerate(cells):
+            if cell and cell.get("error"):
+                return number
+        return next(iter(self.differing(release)), None)
+
+    def by_state(self) -> dict[str, list[str]]:
+        """Return the releases of each state, in the order of :data:`STATES`."""
+        found: dict[str, list[str]] = {state: [] for state in STATES}
+        for release in self.releases:
+            found[self.state(release)].append(release)
+        return {state: some for state, some in found.items() if some}
+
+    def anchor(self, number: int) -> str:
+        """Return the anchor of a cell on its page: cells count from 1.
+
+        Not its line, which moves with each edit of the text above it.
+        """
+        return f"cell-{number + 1}"
+
+    def line(self, number: int) -> int:
+        """Return the line at which the code of a cell begins, as its page shows it.
+
+        Comments that configure Sphinx-Gallery are not shown.
+        """
+        lines = self.source.splitlines()
+        start = self.cells[number]["line"]
+        shown = (
+            n
+            for n in range(start, len(lines) + 1)
+            if lines[n - 1].strip()
+            and not gallery.INFILE_CONFIG_PATTERN.match(lines[n - 1])
+        )
+        return next(shown)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Return a digest of what other pages show of the cells."""
+        records = [
+            (release, record.state, [_done(cell) for cell in record.cells])
+            for release, record in self.records.items()
+        ]
+        return files.digest(repr(records))
+
+    def is_recorded(self, release: str) -> bool:
+        """Tell whether it is known how the recipe fares under a release."""
+        return self.records[release].state not in ("stale", "missing")
+
+
+def _settled(live: list[Cell], path: Path) -> list[Cell]:
+    """Return what was recorded of the cells, unless they did something else now.
+
+    A message that lists a set is another in each build, and its pages would be too.
+    """
+    recorded = transcripts.load(path)
+    if recorded is None:
+        return live
+    lasting = transcripts.lasting({"cells": live})["cells"]
+    same = transcripts.lasting(recorded)["cells"] == lasting
+    return recorded["cells"] if same else live
+
+
+def _done(cell: Cell | None) -> list[tuple[str, Any]]:
+    """Return what a cell did, without where it is and how long it took."""
+    left_out = {"line", "seconds", "source"}
+    return sorted(each for each in (cell or {}).items() if each[0] not in left_out)
+
+
+def _sources(cells: list[Cell]) -> list[str]:
+    return [cell["source"] for cell in cells]
+
+
+def _reached(cells: list[Cell], *, died: bool) -> list[Cell | None]:
+    """Replace the cells that were not run, because the recipe had failed, by None."""
+    if died:
+        return [None] * len(cells)
+    ends = [number for number, cell in enumerate(cells) if cell.get("error")]
+    last = min(ends, default=len(cells))
+    return [cell if number <= last else None for number, cell in enumerate(cells)]
+
+
+def recipes(srcdir: Path, config: Config) -> Iterator[Path]:
+    """Yield the pages of all recipes."""
+    found = gallery.recipes(srcdir, config.sphinx_gallery_conf)
+    return (copy.with_suffix(".rst") for copy in found)
+
+
+def load(page: Path, srcdir: Path, config: Config) -> Recipe:
+    """Return what is known of a recipe; see :class:`Recipe`.
+
+    It is made once for each state of its files, because several pages ask for it.
+    """
+    return _load(page, srcdir, config, noop.stats(sources(page, srcdir, config)))
+
+
+@functools.cache
+def _load(page: Path, srcdir: Path, config: Config, _: str) -> Recipe:
+    return Recipe(page, srcdir, config)
+
+
+def sources(page: Path, srcdir: Path, config: Config) -> list[Path]:
+    """Return the files that what is known of a recipe is made from."""
+    named = folders(config).values()
+    recorded = [transcripts.path(srcdir, page.stem, f) for f in named]
+    return [page, page.with_suffix(".py"), outcome.path(page), *recorded]
+
+
+def _load_early(app: Sphinx) -> None:
+    """Load what is known of recipes that do not run, while the first of them starts."""
+    conf = app.config.sphinx_gallery_conf
+    for page in recipes(app.srcdir, app.config):
+        if page.exists() and not cache.must_run(page.with_suffix(".py"), conf):
+            load(page, app.srcdir, app.config).digest  # noqa: B018 (it is kept)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx."""
+    app.setup_extension("_ext.noop")
+    app.add_config_value("torch_releases", [], "env", list)
+    app.add_config_value("torch_pinned", lambda _: short(installed_torch()), "env", str)
+    # The recipes run at 500, the server that they are forked from is there at 200.
+    app.connect("builder-inited", _load_early, priority=300)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

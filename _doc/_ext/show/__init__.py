@@ -1,0 +1,34 @@
+"""The page of a recipe, and what a page tells others of itself.
+
+``outputs`` adds what other releases print and ``picker`` lets a reader choose one;
+``release_pages`` lists what each release changed. ``pictures`` draws the programs that
+``programs`` reads. ``links`` leads to the repository, ``metadata`` describes a page to
+search engines, ``policy`` forbids it to load anything from another host. ``nodes`` is
+what they build pages of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+MODULES = (
+    "nodes",
+    "pictures",
+    "outputs",
+    "picker",
+    "release_pages",
+    "links",
+    "metadata",
+    "navigation",
+    "policy",
+)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Set up the room."""
+    for name in MODULES:
+        app.setup_extension(f"{__name__}.{name}")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

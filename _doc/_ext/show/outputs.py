@@ -1,0 +1,204 @@
+"""Show every recipe under the reader's release of torch, on its page.
+
+From the transcripts each recipe's page gets the outputs that differ under other
+releases, in groups, each difference of behaviour in words, and a line that says under
+which releases the recipe was run.
+
+Without JavaScript the output of the pinned release is open and the others are folded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+
+from _ext import dependencies, files, gallery
+from _ext.releases import differences, history
+from _ext.releases.differences import Cell, groups, label
+from _ext.releases.history import STATES, Recipe, load
+from _ext.show.nodes import element
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+_CODE = [Path(module.__file__) for module in (differences, history)] + [Path(__file__)]
+
+
+@dependencies.kind("transcripts")
+def _transcripts(env: BuildEnvironment, docname: str) -> str:
+    """Return a digest of what the page of a recipe shows of all releases."""
+    page = Path(env.srcdir, f"{docname}.rst")
+    paths = [*_CODE, *history.sources(page, env.srcdir, env.config)]
+    texts = [path.read_text("utf-8") if path.exists() else "" for path in paths]
+    return files.digest("\0".join(texts))
+
+
+def signed(state: str, words: str) -> list[nodes.Node]:
+    """Return the sign of a state for the eye, and words for everybody."""
+    sign = element("span", nodes.Text(STATES[state][0]), aria_hidden="true")
+    return [sign, nodes.Text(f" {words}")]
+
+
+def _add_releases(app: Sphinx, doctree: nodes.document) -> None:
+    """Add to the page of a recipe what is known of other releases."""
+    env = app.env
+    page = Path(app.srcdir, f"{env.docname}.rst")
+    script, conf = page.with_suffix(".py"), app.config.sphinx_gallery_conf
+    if not (script.exists() and gallery.is_executed(script, conf)):
+        return
+    dependencies.note(env, "transcripts", env.docname)
+    recipe = load(page, app.srcdir, app.config)
+    for number, (code, output) in _cells(doctree, recipe.cells).items():
+        # Sphinx-Gallery counts as if the comments that it removed were not there.
+        code["highlight_args"]["linenostart"] = recipe.line(number)
+        _add_anchor(code, recipe.anchor(number))
+        _add_outputs(recipe, number, code, output)
+    title = next(doctree.findall(nodes.title))
+    title.parent.insert(title.parent.index(title) + 1, _verified(recipe))
+
+
+def _add_anchor(code: nodes.Element, name: str) -> None:
+    """Make a place to link to; Sphinx-Gallery drops the ids of the code itself."""
+    anchor = element("span")
+    anchor["ids"].append(name)
+    code.parent.insert(code.parent.index(code), anchor)
+
+
+def _cells(doctree: nodes.document, cells: list[Cell]) -> dict[int, tuple]:
+    """Find the code of each cell, with the block of its output or None."""
+    found: dict[int, tuple] = {}
+    for block in doctree.findall(nodes.literal_block):
+        start = block.get("highlight_args", {}).get("linenostart")
+        if start and block["language"] == "Python":
+            number = sum(cell["line"] <= start for cell in cells) - 1
+            found[number] = (block, None)
+        elif "sphx-glr-script-out" in block["classes"] and found:
+            number = max(found)
+            found[number] = (found[number][0], block)
+    return found
+
+
+def _add_outputs(
+    recipe: Recipe, number: int, code: nodes.Element, output: nodes.Element | None
+) -> None:
+    """Put the outputs of other releases under the one of the pinned release."""
+    place = output or code
+    parent, index = place.parent, place.parent.index(place) + (output is None)
+    added = [
+        element("p", nodes.Text(note), kind="release-note")
+        for note in recipe.behaviour(number)
+    ]
+    if found := _groups(recipe, number):
+        if output:
+            parent.remove(output)  # it goes into the first block
+        blocks = [_block(recipe, number, group, output) for group in found]
+        added = [element("div", *added, *blocks, kind="release-outputs")]
+    parent.insert(index, added)
+
+
+def _groups(recipe: Recipe, number: int) -> list[list[str]]:
+    """Return the groups to show, the pinned release's first; none if all are one."""
+    found = groups(recipe.history(number))
+    if unreached := recipe.unreached(number):
+        found.append(unreached)
+    if len(found) == 1 and recipe.pinned in found[0]:
+        return []
+    return sorted(found, key=lambda group: recipe.pinned not in group)
+
+
+def _block(
+    recipe: Recipe, number: int, group: list[str], output: nodes.Element | None
+) -> nodes.Node:
+    """Return the output of a group of releases, folded unless it is the pinned one."""
+    pinned = recipe.pinned in group
+    named = label(group, recipe.releases)
+    history = recipe.history(number)
+    if group[-1] not in history:
+        words, shown = "Not run with", _say("The recipe failed before this cell.")
+    elif pinned and output:
+        words, shown = "Output with", output
+    else:
+        words, shown = "Output with", _recorded(history[group[-1]])
+    summary = element("summary", nodes.Text(f"{words} torch {named}"))
+    attrs = {"open": "open"} if pinned else {}
+    chosen = _chosen_by(recipe, number, group) if pinned else group
+    return element(
+        "details",
+        summary,
+        shown,
+        kind="release-output" + " release-pinned" * pinned,
+        data_torch=" ".join(chosen),
+        **attrs,
+    )
+
+
+def _chosen_by(recipe: Recipe, number: int, group: list[str]) -> list[str]:
+    """Return the releases whose readers see the pinned one's output."""
+    known = [*recipe.history(number), *recipe.unreached(number)]
+    return [r for r in recipe.releases if r in group or r not in known]
+
+
+def _recorded(cell: Cell) -> nodes.Node:
+    """Return the block of a recorded output."""
+    if not cell["output"]:
+        return _say("Nothing was printed.")
+    text = "\n".join(cell["output"])
+    kind = ["release-recorded"]
+    return nodes.literal_block(text, text, language="none", classes=kind)
+
+
+def _say(words: str) -> nodes.Node:
+    return element("p", nodes.Text(words), kind="release-nothing")
+
+
+def _verified(recipe: Recipe) -> nodes.Node:
+    """Return the line under the title: how the recipe fares under each release."""
+    known = [release for release in recipe.releases if recipe.is_recorded(release)]
+    lead = f"Verified with torch {label(known, recipe.releases)}"
+    items = [
+        element(
+            "li",
+            *signed(state, _words(recipe, state, some)),
+            data_torch=" ".join(some),
+            data_say=_sentence(recipe, state, some[0]),
+        )
+        for state, some in recipe.by_state().items()
+    ]
+    return element(
+        "div",
+        element("p", nodes.Text(lead)),
+        element("ul", *items),
+        kind="release-verified",
+    )
+
+
+def _words(recipe: Recipe, state: str, some: list[str]) -> str:
+    """Say how a recipe fares under some releases."""
+    words = f"{STATES[state][1]}: {label(some, recipe.releases)}"
+    if state == "does not apply":
+        words += f" (needs {recipe.records[some[0]].needs})"
+    return words
+
+
+def _sentence(recipe: Recipe, state: str, release: str) -> str:
+    """Say to who has chosen a release what the page shows."""
+    pinned = f"so you see the outputs of {recipe.pinned}."
+    return {
+        "same": f"All outputs on this page are as with {recipe.pinned}.",
+        "other": f"A bar marks the outputs that are not those of {recipe.pinned}.",
+        "does not apply": f"This recipe needs torch {recipe.records[release].needs}, "
+        + pinned,
+        "fails": "This recipe fails with it; a bar marks where.",
+        "stale": f"The record is for an earlier text of this recipe, {pinned}",
+        "missing": f"This recipe is not recorded with it, {pinned}",
+    }[state]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx."""
+    app.setup_extension("_ext.dependencies")
+    app.connect("doctree-read", _add_releases)
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

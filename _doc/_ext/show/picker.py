@@ -1,0 +1,32 @@
+"""The picker at the top of every page: which release's outputs are shown.
+
+What a choice does is in ``_static/releases.js``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from _ext import files
+from _ext.releases.history import folders
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+_SCRIPT = Path(__file__).parents[2] / "_static/releases.js"
+
+
+def _add_picker(
+    app: Sphinx, _page: str, _template: str, context: dict[str, Any], _: object
+) -> None:
+    """Tell the templates about the releases."""
+    context["torch_releases"] = list(folders(app.config))
+    context["torch_pinned"] = app.config.torch_pinned
+    context["releases_version"] = files.digest(_SCRIPT.read_text("utf-8"))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx."""
+    app.connect("html-page-context", _add_picker)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

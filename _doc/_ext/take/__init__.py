@@ -1,0 +1,19 @@
+"""What readers carry away.
+
+``notebooks`` writes the notebook of a recipe with its outputs, ``archives`` the zips,
+``llms`` the recipes as text for programs, ``offline`` the whole site as a zip.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Set up the room."""
+    for name in ("archives", "llms"):
+        app.setup_extension(f"{__name__}.{name}")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

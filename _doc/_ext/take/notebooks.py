@@ -1,0 +1,158 @@
+"""Write the notebook of a recipe: its text in Markdown, its code, and what it printed.
+
+Sphinx-Gallery turns the text of a recipe into Markdown, all but roles and ``meta``,
+which would stay as they are. They are converted here before. The outputs are those of
+the page, from the record of its run (see :mod:`_ext.run.outcome`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from _ext import gallery
+from _ext.run import outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nbformat import NotebookNode
+
+#: The tag of the cells that install what a notebook needs.
+INSTALLATION = "installation"
+
+_META = re.compile(r"^\.\. meta::\n(?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)*", re.MULTILINE)
+_ROLE = re.compile(
+    r"(?P<literal>``.+?``)"
+    r"|:(?:py:)?(?P<role>[a-z]+):`(?:(?P<text>[^`<]+?)\s*<(?P<in>[^`>]+)>|(?P<alone>[^`]+))`",
+    re.DOTALL,
+)
+_NEEDS = """\
+**What this notebook needs.** The next cell installs it, in the versions that printed \
+the outputs below, under Python {python}. If the kernel has imported another torch \
+already, restart it afterwards."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """What the roles in the text of a recipe lead to.
+
+    Attributes
+    ----------
+    pages
+        For each label the title of its page and its address within the site.
+    objects
+        The address of each function or class that other documentation describes.
+    base
+        The address of the site, which ends with a slash; empty if it is not known.
+    """
+
+    pages: dict[str, tuple[str, str]]
+    objects: dict[str, str]
+    base: str
+
+    def markdown(self, text: str) -> str:
+        """Return reStructuredText with Markdown in the place of the roles."""
+        return _ROLE.sub(self._role, _META.sub("", text))
+
+    def _role(self, match: re.Match) -> str:
+        if match["literal"]:
+            return match[0]
+        target = " ".join((match["in"] or match["alone"]).split())
+        shown = " ".join((match["text"] or "").split())
+        if match["role"] == "ref":
+            return self._page(target, shown)
+        name = target.lstrip("~")
+        address = self.objects.get(name)
+        shown = shown or (name.rpartition(".")[2] if name != target else name)
+        call = "()" if match["role"] in {"func", "meth"} and not match["text"] else ""
+        code = f"``{shown}{call}``"
+        return f"[{code}]({address})" if address else code
+
+    def _page(self, label: str, shown: str) -> str:
+        """Return a link to a page, or its title where the site has no address."""
+        title, page = self.pages.get(label, (label, ""))
+        shown = shown or title
+        return f"[{shown}]({self.base}{page})" if self.base and page else f"*{shown}*"
+
+
+def write(script: Path, conf: dict, links: Links, needs: list[str]) -> str:
+    """Return the notebook of a recipe.
+
+    Parameters
+    ----------
+    script
+        Sphinx-Gallery's copy of the recipe, with the page beside it.
+    conf
+        Sphinx-Gallery's settings.
+    links
+        What the roles in its text lead to.
+    needs
+        What pip has to install, a requirement each.
+    """
+    # It takes a tenth of a second, and most builds write no notebook.
+    import nbformat  # noqa: PLC0415
+
+    blocks = [_cleaned(block, links) for block in gallery.blocks(script)]
+    raw = gallery.jupyter_notebook(blocks, conf, script.parent)
+    ran = _runs(outcome.read(script))
+    cells = [
+        _cell(raw_cell, next(ran) if block.type == "code" else None)
+        for block, raw_cell in zip(blocks, raw["cells"], strict=True)
+        if raw_cell["source"][0].strip()
+    ]
+    cells[1:1] = _installation(needs, raw["metadata"]["language_info"]["version"])
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=raw["metadata"])
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook) + "\n"
+
+
+def _cleaned(block: Any, links: Links) -> Any:
+    """Return a block as the page shows it."""
+    content = gallery.without_comments(block.content)
+    if block.type == "text":
+        content = links.markdown(content)
+    return block._replace(content=content)
+
+
+def _runs(done: outcome.Outcome) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """Yield the code cells of a recipe, each with its number if it ran."""
+    for number, cell in enumerate(done.cells, 1):
+        yield number if number <= done.reached else None, cell
+
+
+def _cell(raw: dict[str, Any], ran: tuple[int | None, dict] | None) -> NotebookNode:
+    """Return a cell, with its outputs if it is one of code."""
+    from nbformat import v4  # noqa: PLC0415
+
+    source = "".join(raw["source"]).strip()
+    if ran is None:
+        return v4.new_markdown_cell(source)
+    number, cell = ran
+    text = "\n".join(cell["output"])
+    if cell["error"]:
+        name, _, value = cell["error"].partition(": ")
+        trace = {"ename": name, "evalue": value, "traceback": cell["output"]}
+        outputs = [v4.new_output("error", **trace)]
+    else:
+        outputs = [v4.new_output("stream", text=text + "\n")] if text else []
+    return v4.new_code_cell(source, execution_count=number, outputs=outputs)
+
+
+def _installation(needs: list[str], python: str) -> list[NotebookNode]:
+    """Return the cells that say what a notebook needs, if anything, and install it."""
+    from nbformat import v4  # noqa: PLC0415
+
+    if not needs:
+        return []
+    text = _NEEDS.format(python=python)
+    tags = {"tags": [INSTALLATION]}
+    code = f"%pip install --quiet {' '.join(needs)}"
+    return [
+        v4.new_markdown_cell(text, metadata=tags),
+        v4.new_code_cell(code, metadata=tags),
+    ]

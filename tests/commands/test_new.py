@@ -1,0 +1,170 @@
+"""A new recipe begins whole, and what is wrong with one is said in plain words."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import test_anatomy
+from _ext.commands import new, preview
+from _ext.find import topics
+from conftest import ROOT
+
+NAME = "plot_exporter_shapes_example"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Return a copy of the sources, in which a recipe can be begun."""
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    shutil.copytree(ROOT / "_doc/topics", tmp_path / "_doc/topics")
+    shutil.copytree(ROOT / "_doc/_templates", tmp_path / "_doc/_templates")
+    shutil.copy(ROOT / "_doc/addresses.txt", tmp_path / "_doc")
+    shutil.copy(ROOT / "conf.py", tmp_path)
+    return tmp_path
+
+
+def test_skeleton_has_the_anatomy(root, monkeypatch):
+    """The skeleton passes each check but the one for its author's own words."""
+    recipe, _ = new.create(NAME, root)
+    monkeypatch.setattr(test_anatomy, "ROOT", root)
+    test_anatomy.test_front(recipe)
+    test_anatomy.test_tags(recipe)
+    test_anatomy.test_symptom_is_shown(recipe)
+    test_anatomy.test_exceptions_are_caught_narrowly(recipe)
+    test_anatomy.test_no_assertion_where_it_would_be_caught(recipe)
+    test_anatomy.test_results_are_compared(recipe)
+    test_anatomy.test_imports(recipe)
+    test_anatomy.test_reader_is_led_on(recipe)
+    with pytest.raises(AssertionError, match="put your own words"):
+        test_anatomy.test_nothing_is_left_to_write(recipe)
+
+
+def test_skeleton_runs(root):
+    """The skeleton runs to its end as a script."""
+    recipe, _ = new.create(NAME, root)
+    subprocess.run([sys.executable, recipe], check=True, cwd=root, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [
+        ("plot_exporter_shapes_example", "dynamic shapes"),
+        ("plot_exporter_ops_example", "operators"),
+        ("plot_exporter_exporter_example", "start here"),
+    ],
+)
+def test_skeleton_has_the_topic_of_its_name(root, name, topic):
+    """The recipe is tagged and listed under the topic that its name says."""
+    recipe, _ = new.create(name, root)
+    assert recipe.read(recipe).tags[0] == topic
+    assert topics.listed(root / "_doc", topic)[-1] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("shapes_example", "call it plot_exporter_<topic>_<what>"),
+        ("plot_exporter_shapes", "call it plot_exporter_<topic>_<what>"),
+        ("plot_exporter_shapes_../x", "call it plot_exporter_<topic>_<what>"),
+        ("plot_exporter_shape_example", '"shape" in .* is no topic.*\n.*: start here'),
+        ("plot_exporter_shapes_ranges", "exists: edit it"),
+    ],
+)
+def test_wrong_name(root, name, message):
+    """A name that no recipe can have is refused, and nothing is written."""
+    before = sorted(root.rglob("*"))
+    with pytest.raises(new.RecipeNameError, match=message):
+        new.create(name, root)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_recipe_that_was_given_up(root):
+    """A recipe that the list still names is no reason not to begin another."""
+    recipe, _ = new.create(NAME, root)
+    recipe.unlink()
+    assert new.create(f"{NAME}_2", root)[0].exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_page_that_was_not_built(monkeypatch, tmp_path, there):
+    """The command fails where Sphinx has left the page out."""
+    page = tmp_path / "build/recipe/plot_x/html/auto_recipes/plot_x.html"
+
+    def build(_):
+        page.parent.mkdir(parents=True)
+        if there:
+            page.touch()
+        return 0
+
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/plot_x.py").touch()
+    monkeypatch.setattr(preview, "ROOT", tmp_path)
+    monkeypatch.setattr(preview, "prepare", lambda _: page.parents[2])
+    monkeypatch.setattr(preview.subprocess, "call", build)
+    monkeypatch.setattr(sys, "argv", ["preview", "plot_x", "--once"])
+    assert preview.main() == (0 if there else 1)
+
+
+def test_page_alone(root):
+    """One page is built from links to the recipe and to the transcripts."""
+    folder = preview.prepare("plot_exporter_shapes_ranges", root)
+    links = {path.name for path in folder.rglob("*") if path.is_symlink()}
+    folders = {"transcripts", "inventories", "_templates"}
+    assert links == {"plot_exporter_shapes_ranges.py", *folders}
+
+
+#: What is wrong with a recipe: the check, what is replaced by what, the message.
+BROKEN = [
+    ("front", ".. _l-plot-", ".. _plot-", "Begin the docstring with '.. _l-plot-"),
+    ("front", "Write this: the symptom as", "Write " * 12, "Shorten the title"),
+    ("front", "   :description:", "   :author:", "a ':description:' of 20 to 160"),
+    ("front", "write this, Con", "Con;", "at least three search words"),
+    ("tags", "# sphinx_gallery_tags", "# gallery_tags", "Say above the first import"),
+    ("tags", '["dynamic shapes"', '["shapes"', "The first tag is the topic: one of"),
+    ("tags", ', "export fails"]', "]", "Add a kind of symptom"),
+    ("tags", '"export fails"]', '"fails"]', "The tags after the first are of"),
+    ("symptom_is_shown", "else:", "finally:", "say in an else clause"),
+    (
+        "exceptions_are_caught_narrowly",
+        "torch._dynamo.exc.UserError",
+        "Exception",
+        r"Line \d+: name the type",
+    ),
+    (
+        "no_assertion_where_it_would_be_caught",
+        "    exported(torch.rand(1025, 6))",
+        "    assert exported",
+        r"Line \d+: move the assertion behind",
+    ),
+    ("results_are_compared", "assert_close", "close", "torch.testing.assert_close"),
+    ("results_are_compared", "\nassert ", "\n0, ", "Put an assert behind each claim"),
+    ("imports", "import torch", "import torch, pandas", "Do without pandas"),
+    ("reader_is_led_on", ":ref:", "", "End the last cell with 'Next:'"),
+    ("reader_is_led_on", ":ref:`l-", ":ref:`m-", "There is no label m-plot-exporter"),
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken[3][:40])
+def test_broken_recipe(root, monkeypatch, broken):
+    """What is wrong with a recipe is named, with the remedy."""
+    check, old, wrong, message = broken
+    recipe, _ = new.create(NAME, root)
+    text = recipe.read_text("utf-8")
+    assert old in text
+    recipe.write_text(text.replace(old, wrong), "utf-8")
+    monkeypatch.setattr(test_anatomy, "ROOT", root)
+    with pytest.raises(AssertionError, match=re.compile(message, re.DOTALL)):
+        getattr(test_anatomy, f"test_{check}")(recipe)
+
+
+def test_unlisted_recipe(root, monkeypatch):
+    """A recipe that no topic lists is told which page to edit."""
+    recipe, page = new.create(NAME, root)
+    page.write_text(page.read_text("utf-8").replace(f"   {NAME}\n", ""), "utf-8")
+    monkeypatch.setattr(test_anatomy, "ROOT", root)
+    with pytest.raises(AssertionError, match=r"recipes of _doc/topics/dynamic-shapes"):
+        test_anatomy.test_tags(recipe)

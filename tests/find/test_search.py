@@ -1,0 +1,232 @@
+"""The search finds words, code, outputs and messages, each with its topic."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from _ext.find.search import article, run
+from conftest import ROOT, needs_chromium
+
+
+@pytest.fixture
+def search(browser, html, serve):
+    """Return a function that asks the search page, in a folder of a host."""
+    context = browser.new_context(base_url=f"{serve(html.parent)}html/")
+    page = context.new_page()
+    troubles = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("dialog", lambda dialog: troubles.append(dialog.message))
+
+    def search(query="", **more):
+        address = "".join(f"&{name}={quote(value)}" for name, value in more.items())
+        page.goto(f"search.html?q={quote(query)}{address}")
+        page.wait_for_selector("form[data-answered]")
+        return page
+
+    yield search
+    context.close()
+    assert troubles == []
+
+
+def titles(page):
+    """Return the titles of what was found."""
+    return page.locator("#search-hits a").all_inner_texts()
+
+
+def ask(page, query):
+    """Type a question and wait for its answer."""
+    page.get_by_label("Search for").fill(query)
+    page.wait_for_function(
+        "q => document.querySelector('.site-search').dataset.answered === q", arg=query
+    )
+    return titles(page)
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("query", "title", "topic"),
+    [
+        (
+            "move_to_device_pass",  # in code
+            "Move a program to another device, dtype or set of weights",
+            "after the export",
+        ),
+        (
+            '"allocated size does not match required size"',  # in an output
+            "Split by lengths, repeat by durations",
+            "data-dependent values",
+        ),
+        (
+            "Could not guard on data-dependent expression Eq(u0, 0)",  # in a message
+            "Could not guard on data-dependent expression",
+            "data-dependent values",
+        ),
+        (
+            "Dim.AUTO",  # in a title
+            "Dim.AUTO turns static without a word",
+            "dynamic shapes",
+        ),
+    ],
+)
+def test_finds(search, query, title, topic):
+    """Code, outputs, messages and titles lead to their recipe, with its topic."""
+    first = search(query).locator("#search-hits li").first
+    assert first.locator("a").inner_text() == title
+    assert first.locator(".search-topic").inner_text() == topic
+    assert first.locator("mark").count() > 0
+
+
+@needs_chromium
+def test_hit_leads_to_its_page(search):
+    """A hit is a link that works where the site is in a folder of its host."""
+    page = search("move_to_device_pass")
+    title = titles(page)[0]
+    page.locator("#search-hits a").first.click()
+    page.wait_for_url("**/html/auto_recipes/*.html")
+    assert page.locator("h1").inner_text().removesuffix("¶") == title
+
+
+@needs_chromium
+def test_one_topic(search):
+    """A topic can be chosen, is in the address, and only its pages are shown."""
+    page = search("torch", topic="onnx")
+    assert page.locator("#search-topic").input_value() == "onnx"
+    assert set(page.locator(".search-topic").all_inner_texts()) == {"onnx"}
+    assert "topic=onnx" in page.url
+    number = int(page.locator("#search-status").inner_text().removesuffix(" pages"))
+    listed = (ROOT / "_doc/topics/onnx.rst").read_text("utf-8").count("   plot_")
+    assert number == listed + 1  # the page of the topic itself
+
+
+@needs_chromium
+def test_query_is_never_markup(search):
+    """What a reader types, and what a page shows, stays text."""
+    for text in ("<img src=x onerror=alert(1)>", "<b>torch</b>", "<rows>"):
+        page = search(text)
+        assert page.get_by_label("Search for").input_value() == text
+        assert (
+            page.locator("#search-hits, #search-status").locator("img, b").count() == 0
+        )
+
+
+@needs_chromium
+def test_nothing_found(search):
+    """Who finds nothing is led to the error box, with the question."""
+    page = search('"xyzzyplugh quux"')
+    page.get_by_role("link", name="ask the error box").click()
+    page.wait_for_url("**/errors.html?q=*")
+    assert page.locator("#error-text").input_value() == '"xyzzyplugh quux"'
+
+
+@needs_chromium
+def test_keyboard_alone(search):
+    """The box has the focus; Tab leads to the topics, the hits and to more of them."""
+    page = search()
+    page.keyboard.type("export")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-answered=export]")
+    assert len(titles(page)) == 10
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "search-topic"
+    page.keyboard.press("Tab")
+    focused = page.evaluate("document.activeElement.textContent")
+    assert focused == titles(page)[0]
+    page.locator("#search-more").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-hits li:nth-child(11)")
+    focused = page.evaluate("document.activeElement.textContent")
+    assert focused == titles(page)[10]
+
+
+@needs_chromium
+def test_late_answers_are_dropped(search):
+    """The hits are those of the last question, which is in the address."""
+    page = search()
+    page.get_by_label("Search for").fill("onnx")
+    assert ask(page, "move_to_device_pass")[0].startswith("Move a program")
+    assert page.url.endswith("?q=move_to_device_pass")
+    assert ask(page, "") == []
+
+
+@needs_chromium
+def test_side_bar_leads_to_the_search(browser, html, serve):
+    """The box in the side bar asks the search page."""
+    page = browser.new_page(base_url=serve(html))
+    page.goto("topics/onnx.html")
+    page.locator(".sidebar-search").fill("move_to_device_pass")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("form[data-answered]")
+    assert titles(page)[0].startswith("Move a program")
+    page.close()
+
+
+@needs_chromium
+def test_from_a_disk(browser, html):
+    """A page opened from a disk says what it cannot do, and searches the prose."""
+    page = browser.new_page()
+    page.goto((html / "search.html").as_uri() + "?q=detection")
+    page.wait_for_selector("#search-results li")
+    assert "opened from a disk" in page.locator("#search-status").inner_text()
+    assert "A detection head" in page.locator("#search-results").inner_text()
+    page.close()
+
+
+@needs_chromium
+def test_without_javascript(browser, html):
+    """The page says what is needed, and what there is without it."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((html / "search.html").as_uri())
+    article = page.locator("article")
+    assert "Searching needs JavaScript" in article.inner_text()
+    links = article.locator("noscript a")
+    assert [link.get_attribute("href") for link in links.all()] == [
+        "errors.html",
+        "auto_recipes/index.html",
+        "functions.html",
+    ]
+    assert not page.locator(".site-search").is_visible()
+    context.close()
+
+
+def index(site):
+    """Return the files of the index, with the times at which they were written."""
+    files = sorted((site.folder / "html/pagefind").rglob("*.*"))
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_index_is_made_when_pages_change(make_site):
+    """A build that changes no page leaves the index; another page makes it anew."""
+    site = make_site("plot_export", "plot_unicode").record().build()
+    before = index(site)
+    site.build()
+    assert index(site) == before
+    functions = site.folder / "_doc/functions.rst"
+    functions.write_text(functions.read_text("utf-8") + "\nAnother word.\n", "utf-8")
+    site.build()
+    assert index(site).keys() != before.keys()
+    assert not [name for name in index(site) if "ui" in name or "unknown" in name]
+
+
+def test_index_is_the_same_twice(html, tmp_path):
+    """Pagefind writes the same bytes of all pages; a few would not show an order."""
+    topics = "inputs", "onnx", "operators"
+    pages = {
+        path.name: article(path, topics[number % 3])
+        for number, path in enumerate(sorted(html.glob("auto_recipes/*.html")))
+    }
+    found = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        index = run(tmp_path / name, pages)
+        files = [path for path in index.rglob("*") if path.is_file()]
+        found.append({path.relative_to(index): path.read_bytes() for path in files})
+    assert len(found[0]) > len(pages) > 50
+    assert found[0] == found[1]
+
+
+def test_lists_are_left_out():
+    """Pages that repeat what others say are not searched."""
+    for path in ("_doc/errors.rst", "_doc/releases.rst", "recipes/index.rst"):
+        assert (ROOT / path).read_text("utf-8").startswith(":nosearch:\n")

@@ -1,0 +1,292 @@
+"""Each page says what the recipe does under other releases, from the transcripts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from typing import TYPE_CHECKING
+
+import pytest
+from _ext.releases import history
+from bs4 import BeautifulSoup
+from conftest import RECIPES, ROOT, Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: The share of a page's bytes that what is known of other releases may add.
+WEIGHT = 0.30
+
+
+def soup(text):
+    """Parse a page."""
+    return BeautifulSoup(text, "html.parser")
+
+
+@pytest.fixture(scope="module")
+def page(recorded):
+    """Return the page of the recipe that differs."""
+    assert recorded.returncode == 0, recorded.log
+    return soup(recorded.page("plot_differs"))
+
+
+@pytest.fixture
+def site(recorded, tmp_path):
+    """Copy the site."""
+    shutil.copytree(recorded.folder, tmp_path, dirs_exist_ok=True)
+    return Site(tmp_path)
+
+
+def outputs(page, number):
+    """Return releases, state and text of each output of a block that differs."""
+    block = page.select(".release-outputs")[number]
+    return [
+        (
+            output.summary.text,
+            output.has_attr("open"),
+            output.select_one("pre, p").text.strip(),
+        )
+        for output in block.select("details")
+    ]
+
+
+def test_verified(page):
+    """Under the title stands how the recipe fares under each release."""
+    line = page.select_one("h1 + .release-verified")
+    assert line.p.text == "Verified with torch 2.6 – 2.10, 2.13"
+    assert [item.text for item in line.select("li")] == [
+        "✓ runs: 2.10, 2.13",
+        "≠ runs with other output: 2.7 – 2.9",
+        "✗ fails: 2.6",
+        "? was recorded for an earlier text: 2.11",
+        "? is not recorded: 2.12, 2.14 – 2.15",
+    ]
+
+
+def test_verified_with_one_release(recorded):
+    """A recipe without other transcripts claims nothing about other releases."""
+    line = soup(recorded.page("plot_unicode")).select_one(".release-verified")
+    assert line.p.text == "Verified with torch 2.13"
+    assert [item.text for item in line.select("li")] == [
+        "✓ runs: 2.13",
+        "? is not recorded: 2.6 – 2.12, 2.14 – 2.15",
+    ]
+
+
+def test_same_output_is_not_repeated(page):
+    """A cell that prints the same, but for the names of symbols, has one block."""
+    assert page.text.count("the same everywhere") == 2  # the code and its output
+    assert "s0" not in page.text
+    assert len(page.select(".release-outputs")) == 4
+
+
+def test_groups_of_outputs(page):
+    """The pinned release's output is open, the others are folded under it."""
+    assert outputs(page, 0) == [
+        ("Output with torch 2.10, 2.13", True, "the result is 33.0"),
+        (
+            "Output with torch 2.6",
+            False,
+            "Traceback (most recent call last):\n  File x\nRuntimeError: no",
+        ),
+        ("Output with torch 2.7 – 2.9", False, "the result is 12.0"),
+    ]
+
+
+def test_pinned_output_is_as_sphinx_gallery_made_it(page):
+    """Its block keeps class and text, and stands first."""
+    block = page.select_one(".release-outputs > details")
+    assert block["class"] == ["release-output", "release-pinned"]
+    assert (
+        block.select_one("div.sphx-glr-script-out pre").text == "the result is 33.0\n"
+    )
+    assert len(page.select("div.sphx-glr-script-out")) == 5
+
+
+def test_silent_on_the_pinned_release(page):
+    """A cell that prints something only elsewhere has a block, and text is text."""
+    assert outputs(page, 2) == [
+        ("Output with torch 2.10, 2.13", True, "Nothing was printed."),
+        ("Output with torch 2.7 – 2.9", False, "a warning <b>& more</b>"),
+        ("Not run with torch 2.6", False, "The recipe failed before this cell."),
+    ]
+
+
+def test_words(page):
+    """A difference of behaviour is said in words above the outputs."""
+    notes = [note.text for note in page.select(".release-outputs > .release-note")]
+    assert notes == [
+        "Fixed in 2.7: RuntimeError before.",
+        "Raises since 2.10: ValueError.",
+    ]
+
+
+def test_anchors(recorded, page):
+    """Each cell can be linked to."""
+    path = recorded.folder / "_doc/transcripts/2.9.1/plot_differs.json"
+    count = len(json.loads(path.read_text("utf-8"))["cells"])
+    expected = [f"cell-{number}" for number in range(1, count + 1)]
+    assert [span["id"] for span in page.select("span[id^=cell-]")] == expected
+    code = [span.find_next("pre").text for span in page.select("span[id^=cell-]")]
+    assert len(set(code)) == count
+
+
+def test_picker_on_every_page(recorded):
+    """Each page has the picker, with all releases, and no script or style in itself."""
+    for path in (recorded.folder / "html").rglob("*.html"):
+        page = soup(path.read_text("utf-8"))
+        choices = [option.text for option in page.select(".release-picker option")]
+        assert choices[0] == "2.6" and choices[-1] == "2.15", path
+        assert page.select_one("option[selected]").text == "2.13"
+        assert page.select_one("label[for=release-choice]")
+        for tag in page.select(
+            ".release-picker *, .release-output, .release-verified *"
+        ):
+            assert not [name for name in tag.attrs if name.startswith(("on", "style"))]
+
+
+def test_table_of_releases(recorded):
+    """The page of releases links each recipe that differs to its first difference."""
+    page = soup((recorded.folder / "html/releases.html").read_text("utf-8"))
+    rows = {row.th.text: row.select("td") for row in page.select("tbody tr")}
+    assert [cell.text for cell in rows["Differ"]][:6] == [
+        "✗2.6: fails",
+        "≠2.7: runs with other output",
+        "≠2.8: runs with other output",
+        "≠2.9: runs with other output",
+        "✓2.10: runs",
+        "?2.11: was recorded for an earlier text",
+    ]
+    anchor = soup(recorded.page("plot_differs")).select("span[id^=cell-]")[2]["id"]
+    address = f"auto_recipes/plot_differs.html?torch=2.8#{anchor}"
+    assert rows["Differ"][2].a["href"] == address
+    assert not rows["Print unicode"][7].a
+    assert page.select_one("div.release-table[tabindex='0'][aria-label] table")
+
+
+def test_what_changed(recorded):
+    """A section per release says what appeared, went and changed."""
+    page = soup((recorded.folder / "html/releases.html").read_text("utf-8"))
+    sections = [section["id"] for section in page.select("section[id^=changes-]")]
+    assert sections[0] == "changes-2-15" and sections[-1] == "changes-2-7"
+    new = page.find(id="changes-2-10").text
+    assert "Raised now, and not with 2.9\n\nValueError: not like that" in new
+    assert "Other output, the same exceptions or none" in new
+    assert "Differ, cell 3, Differ, cell 5" in new
+    gone = page.find(id="changes-2-7").text
+    assert "No longer raised\n\nRuntimeError: noDiffer, cell 3" in gone
+    same = page.find(id="changes-2-9").text
+    assert "Nothing: the recipes print and raise what they did with 2.8." in same
+    assert "No recipe is recorded with both 2.13 and 2.14." in page.text
+
+
+def test_changed_transcript_is_read_again(site):
+    """A transcript that changes, comes or goes changes the pages without a new run."""
+    folder = site.folder / "_doc/transcripts"
+    record = json.loads((folder / "2.9.1/plot_differs.json").read_text("utf-8"))
+    record["cells"][0]["output"] = ["changed in 2.9"]
+    site.write_transcript("2.9.1", "plot_differs", record)
+    site.write_transcript("2.15.0", "plot_differs", record)
+    shutil.rmtree(folder / "2.6.0")
+    site.build()
+    assert site.returncode == 0, site.log
+    assert site.executed() == 0
+    assert ("Output with torch 2.9, 2.15", False, "changed in 2.9") in outputs(
+        soup(site.page("plot_differs")), 0
+    )
+    table = (site.folder / "html/releases.html").read_text("utf-8")
+    assert "2.15: runs with other output" in table
+    assert "2.6: is not recorded" in table
+
+
+def test_edited_recipe_shows_no_old_output(site):
+    """Where the recipe changed, what was recorded for its earlier text is not shown."""
+    path = site.recipe("plot_differs")
+    path.write_text(path.read_text("utf-8").replace("the end", "the very end"), "utf-8")
+    site.record()
+    assert site.returncode == 0, site.log
+    page = soup(site.page("plot_differs"))
+    assert not page.select(".release-outputs")
+    assert "was recorded for an earlier text: 2.6 – 2.11" in page.text
+
+
+def test_recipe_that_does_not_apply(site):
+    """A release that lacks what the recipe needs is named as that, while it is so."""
+    needs = '"""\n\n# sphinx_gallery_needs_torch = "2.8"\n'
+    path = site.recipe("plot_unicode")
+    start, _, end = path.read_text("utf-8").rpartition('"""\n')
+    path.write_text(start + needs + end, "utf-8")
+    record = {"torch": "2.6.0", "status": "does not apply", "cells": []}
+    site.write_transcript("2.6.0", "plot_unicode", {**record, "needs": "2.8"})
+    site.write_transcript("2.7.1", "plot_unicode", {**record, "needs": "2.9"})
+    site.record()
+    assert site.returncode == 0, site.log
+    line = soup(site.page("plot_unicode")).select_one(".release-verified")
+    assert "does not apply: 2.6 (needs 2.8)" in line.text
+    assert "was recorded for an earlier text: 2.7" in line.text
+
+
+def test_broken_transcript_of_another_release(site):
+    """A transcript that cannot be read is named, with the command to record it anew."""
+    path = site.folder / "_doc/transcripts/2.9.1/plot_differs.json"
+    path.write_text("{", "utf-8")
+    site.build()
+    assert site.returncode == 2
+    assert f"{path} is not valid JSON" in site.log
+    assert "make transcripts RELEASE=2.9.1" in site.log
+
+
+def test_two_releases_with_one_name(site):
+    """Releases that the reader cannot tell apart are refused."""
+    site.build("-D", "torch_releases=2.9.0,2.9.1")
+    assert site.returncode == 2
+    assert "torch_releases names two releases" in site.log
+
+
+def test_weight(html):
+    """What is known of other releases makes a page little heavier."""
+    added = [_added(html / f"auto_recipes/{path.stem}.html") for path in RECIPES]
+    assert statistics.median(added) <= WEIGHT, added
+
+
+def test_weight_is_measured(recorded):
+    """The measure counts what is added: here, with nothing else, it is a lot."""
+    path = recorded.folder / "html/auto_recipes/plot_differs.html"
+    assert _added(path) > _added(path.with_name("plot_unicode.html")) > 0.05
+
+
+def _added(path: Path) -> float:
+    """Return how much heavier a page is for what it knows of other releases."""
+    page = soup(path.read_text("utf-8"))
+    whole = len(str(page).encode())
+    for tag in page.select(
+        ".release-picker, .release-verified, .release-note, span[id^=cell-],"
+        ".release-output:not(.release-pinned), .release-pinned > summary,"
+        "script[data-pinned]"
+    ):
+        tag.decompose()
+    rest = len(str(page).encode())
+    return (whole - rest) / rest
+
+
+def test_releases_are_named_in_one_place():
+    """No file but conf.py lists the releases."""
+    text = '"2.12.1",\n'
+    files = [ROOT / "conf.py", *(ROOT / "_doc").rglob("*.py"), ROOT / "Makefile"]
+    files += [*(ROOT / "_doc/_static").glob("*.js")]
+    assert [path.name for path in files if text in path.read_text("utf-8")] == [
+        "conf.py"
+    ]
+
+
+def test_messages_are_those_that_were_recorded(tmp_path):
+    """What is in another order in each build does not make other pages."""
+    path = tmp_path / "plot_x.json"
+    cell = {"line": 1, "output": ["x"], "caught": [["ValueError", "{1, 2}"]]}
+    other = {**cell, "caught": [["ValueError", "{2, 1}"]]}
+    assert history._settled([other], path) == [other]
+    path.write_text(json.dumps({"cells": [cell], "seconds": 1}), "utf-8")
+    assert history._settled([other], path) == [cell]
+    changed = {**other, "output": ["y"]}
+    assert history._settled([changed], path) == [changed]

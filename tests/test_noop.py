@@ -1,0 +1,114 @@
+"""A build before which nothing has changed looks at no recipe; any other does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from _ext import noop
+from conftest import Site
+
+#: What Sphinx-Gallery says when it looks at recipes.
+LOOKS = "generating gallery"
+
+
+@pytest.fixture(scope="module")
+def built(make_site):
+    """Build a site twice: the transcripts are recorded by the first build."""
+    site = make_site("plot_unicode").record().build()
+    assert site.returncode == 0, site.log
+    assert LOOKS in site.log
+    return site
+
+
+@pytest.fixture
+def site(built, tmp_path):
+    """Copy that site as it is, times included, and build the copy."""
+    shutil.copytree(built.folder, tmp_path, dirs_exist_ok=True)
+    site = Site(tmp_path).build()
+    assert LOOKS in site.log  # the folder is another
+    return site
+
+
+def test_nothing_changed(site):
+    """The second build leaves the recipes alone, and its files are the same."""
+    before = site.files()
+    site.build()
+    assert site.returncode == 0, site.log
+    assert LOOKS not in site.log
+    assert site.files() == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recipes/plot_unicode.py",
+        "_doc/index.rst",
+        "_doc/auto_recipes/plot_unicode.rst",
+        "_doc/transcripts/{release}/plot_unicode.json",
+    ],
+)
+def test_changed_file(site, name):
+    """A file that was given, or generated, has another time."""
+    release = site.transcript("plot_unicode").parent.name
+    os.utime(site.folder / name.format(release=release))
+    assert LOOKS in site.build().log
+
+
+def test_removed_file(site):
+    """A generated file is gone."""
+    (site.folder / "_doc/auto_recipes/plot_unicode.zip").unlink()
+    assert LOOKS in site.build().log
+
+
+def test_changed_setting(site):
+    """A setting has another value."""
+    assert LOOKS in site.build("-D", "html_title=Another").log
+
+
+@pytest.mark.parametrize("variable", ["SOURCE_DATE_EPOCH", "PYTHONPATH"])
+def test_changed_environment(site, monkeypatch, tmp_path_factory, variable):
+    """Files shall have another date, or another distribution is installed."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "another-1.0.dist-info").mkdir()
+    values = {"SOURCE_DATE_EPOCH": "1700000000", "PYTHONPATH": str(folder)}
+    monkeypatch.setenv(variable, values[variable])
+    assert LOOKS in site.build().log
+
+
+def test_warning_is_repeated(site):
+    """After a build with a warning the next one looks again, and warns again."""
+    transcript = site.transcript("plot_unicode")
+    text = transcript.read_text("utf-8")
+    transcript.write_text(text.replace("naïve", "naive"), "utf-8")
+    for _ in range(2):
+        site.build()
+        assert site.returncode == 1
+        assert "no longer prints what" in site.log
+
+
+def test_edit_during_a_build(tmp_path):
+    """A file that was edited while a build ran is not taken for what was built."""
+    (tmp_path / "_doc").mkdir()
+    page = tmp_path / "_doc/index.rst"
+    page.write_text("before", "utf-8")
+    conf = {"gallery_dirs": ["made"], "examples_dirs": ["../recipes"]}
+    app = SimpleNamespace(
+        srcdir=tmp_path / "_doc",
+        doctreedir=tmp_path,
+        config=SimpleNamespace(sphinx_gallery_conf=conf),
+        events=SimpleNamespace(listeners={"builder-inited": []}),
+        all_settings="",
+        statuscode=0,
+        _warncount=0,
+    )
+    noop._leave_out(app, app.config)
+    page.write_text("edited in the meantime", "utf-8")
+    noop._write(app, None)
+    noop._leave_out(app, app.config)
+    assert not app.nothing_changed
+    noop._write(app, None)
+    noop._leave_out(app, app.config)
+    assert app.nothing_changed
