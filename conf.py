@@ -74,7 +74,6 @@ sphinx_gallery_conf = {
     "reset_modules": (),
     # The exit status still says that a recipe failed: see _ext/run/scheduler.py.
     "only_warn_on_example_error": True,
-    "line_numbers": True,
     "remove_config_comments": True,
     "recommender": {
         "enable": True,
@@ -147,6 +146,7 @@ intersphinx_mapping = {
 html_theme = "furo"
 html_title = project
 html_static_path = ["_doc/_static"]
+html_favicon = "_doc/_static/mark.svg"
 html_css_files = ["cookbook.css", "pictures.css", "releases.css"]
 html_js_files = [("scroll.js", {"defer": "defer"})]
 html_last_updated_fmt = "%d %B %Y"
@@ -175,13 +175,9 @@ linkcheck_anchors_ignore_for_url = [r"https://github\.com/.*"]
 
 # -- Copy button -----------------------------------------------------------------------
 
-# Code is for copying; line numbers, prompts and what it printed are not.
+# Code is for copying; prompts and what it printed are not.
 copybutton_selector = ", ".join(
     f"div.highlight-{language} pre"
     for language in ("Python", "bash", "console", "pycon", "python")
 )
-copybutton_exclude = ".linenos, .gp, .go"
-# Pygments puts a space between the number of a line and the line.
-copybutton_prompt_text = r" (?=(?: {4})*(?:\S|$))"
-copybutton_prompt_is_regexp = True
-copybutton_only_copy_prompt_lines = False
+copybutton_exclude = ".gp, .go"

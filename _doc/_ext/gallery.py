@@ -47,6 +47,9 @@ _OUTPUT = re.compile(
     re.MULTILINE,
 )
 _TIME = re.compile(r"\n\.\. rst-class:: sphx-glr-timing\n\n   .*\n\n")
+#: The class of the note above the title that leads to the downloads.
+NOTE = "sphx-glr-download-link-note"
+
 _TITLE = ".. rst-class:: sphx-glr-example-title"
 
 
@@ -185,6 +188,12 @@ def _output(body: str) -> dict[str, Any]:
     text = textwrap.dedent(found["text"]).strip("\n")
     lines = [line.rstrip() for line in text.splitlines()]
     return {"output": lines, "error": lines[-1] if found["kind"] == "pytb" else None}
+
+
+def first_line(comment: str) -> int | None:
+    """Return where the block begins that a comment on a page introduces, if it does."""
+    found = _CELL.match(f".. {comment}\n")
+    return int(found[1]) if found else None
 
 
 def set_time(copy: Path, seconds: float) -> None:

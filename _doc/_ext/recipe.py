@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 from sphinx.errors import SphinxError
 
-from _ext import gallery
+from _ext import answer, gallery
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from _ext.answer import Answer
 
 #: What a comment "# sphinx_gallery_<name>" in a recipe may set. Not what Sphinx-Gallery
 #: knows besides: "parallel" would run a recipe in Sphinx's own process.
@@ -66,6 +68,8 @@ class Front:
         Its topic and the kinds of its symptom.
     wordings
         Other wordings of the symptom, which the recipe does not print.
+    answer
+        What a reader needs who has no time; None for a recipe in the old form.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Front:
     keywords: tuple[str, ...]
     tags: tuple[str, ...]
     wordings: tuple[str, ...]
+    answer: Answer | None = None
 
 
 @functools.cache
@@ -102,9 +107,13 @@ def read(path: Path) -> Front:
         raise RecipeError(
             f"{shown}, line {error.lineno}, is not Python: {error.msg}."
         ) from None
+    try:
+        found = answer.find(docstring)
+    except answer.AnswerError as error:
+        raise RecipeError(f"{shown}: {error}") from None
     paragraphs = [
         paragraph
-        for paragraph in docstring.split("\n\n")
+        for paragraph in answer.without(docstring).split("\n\n")
         if not paragraph.startswith(".. ")
     ]
     title = re.match(r"(.+)\n=+$", paragraphs[0]) if paragraphs else None
@@ -125,11 +134,14 @@ def read(path: Path) -> Front:
         name=path.stem,
         label=label[1] if label else "",
         title=title[1],
-        symptom=paragraphs[1] if paragraphs[1:] else "",
-        description=" ".join(meta.get("description", "").split()),
+        symptom=paragraphs[1] if paragraphs[1:] else found.cause if found else "",
+        description=" ".join(
+            (found.text if found else meta.get("description", "")).split()
+        ),
         keywords=tuple(" ".join(meta.get("keywords", "").split()).split(", ")),
         tags=tuple(tag for tags in comments.get("tags", []) for tag in tags),
         wordings=tuple(comments.get("wording", [])),
+        answer=found,
     )
 
 

@@ -134,19 +134,49 @@
     return rows.map(name).join(", ");
   }
 
+  /* What to do: the answer of a recipe, with links to the fix and to the symptom. */
+  function answered({ answer, page, title }, cell, root, order) {
+    const block = element("pre", "", { className: "answer-change" });
+    const kinds = { "-": "del", "+": "ins" };
+    block.append(
+      ...answer.change.map((line) => element(kinds[line[0]] ?? "span", `${line}\n`)),
+    );
+    const links = element("p", "", { className: "error-links" });
+    links.append(element("a", "The fix", { href: `${root}${page}#${answer.fix}` }));
+    if (cell) {
+      links.append(element("a", "The error reproduced", { href: `${root}${page}${cell}` }));
+    }
+    const facts = [];
+    if (answer.cost) facts.push(`Cost: ${answer.cost}`);
+    if (answer.works.length) {
+      facts.push(`Works with PyTorch ${spans(answer.works, order)}.`);
+    }
+    return [
+      element("a", title, { href: `${root}${page}#answer`, className: "error-title" }),
+      element("p", answer.cause, { className: "error-advice" }),
+      block,
+      element("p", facts.join(" "), { className: "error-facts" }),
+      links,
+    ];
+  }
+
   function entry({ recipe, message }, root, order) {
     const item = document.createElement("li");
     const cell = message?.cell ? `#${message.cell}` : "";
-    item.append(
-      element("a", recipe.title, { href: `${root}${recipe.page}${cell}` }),
-      element("span", recipe.advice, { className: "error-advice" }),
-    );
+    if (recipe.answer) item.append(...answered(recipe, cell, root, order));
+    else {
+      const href = `${root}${recipe.page}${cell}`;
+      item.append(
+        element("a", recipe.title, { href, className: "error-title" }),
+        element("p", recipe.advice, { className: "error-advice" }),
+      );
+    }
     if (message) {
       const text = message.message.split("\n").slice(0, 2).join("\n").slice(0, 300);
       item.append(element("code", text));
     }
     if (message?.releases) {
-      const words = `torch ${spans(message.releases, order)}`;
+      const words = `Seen with PyTorch ${spans(message.releases, order)}`;
       item.append(element("span", words, { className: "error-releases" }));
     }
     return item;

@@ -1,13 +1,15 @@
-/* The release picker: which release of torch the outputs on a page are from.
+/* The picker: which version of PyTorch the outputs on a page are from.
  *
  * Runs in <head>, before anything is drawn. The choice is in the address (?torch=2.9),
- * else in the memory of the browser, else it is the release that the site is built with.
+ * else in the memory of the browser, else it is the newest version, which is what
+ * "pip install torch" brings. Without this script a page shows the pinned version.
  */
 "use strict";
 
 (() => {
   const KEY = "torch-export-cookbook-release";
-  const { pinned, releases } = document.currentScript.dataset;
+  const { releases } = document.currentScript.dataset;
+  const newest = releases.split(" ").at(-1);
   const root = document.documentElement;
 
   const known = (release) => (releases.split(" ").includes(release) ? release : null);
@@ -24,7 +26,7 @@
 
   function remember(release) {
     try {
-      if (release === pinned) localStorage.removeItem(KEY);
+      if (release === newest) localStorage.removeItem(KEY);
       else localStorage.setItem(KEY, release);
     } catch {
       /* The address still carries the choice. */
@@ -35,13 +37,13 @@
   function choice(isBack) {
     const memory = remembered();
     const address = known(new URLSearchParams(location.search).get("torch"));
-    if (isBack && memory !== undefined) return known(memory) ?? pinned;
-    return address ?? known(memory) ?? pinned;
+    if (isBack && memory !== undefined) return known(memory) ?? newest;
+    return address ?? known(memory) ?? newest;
   }
 
   function reflect(release) {
     const address = new URL(location.href);
-    if (release === pinned) address.searchParams.delete("torch");
+    if (release === newest) address.searchParams.delete("torch");
     else address.searchParams.set("torch", release);
     if (address.href !== location.href) history.replaceState(history.state, "", address);
   }
@@ -52,23 +54,18 @@
     output.toggleAttribute("data-chosen", chosen);
   }
 
-  /* Say what the page shows; on a page without outputs, what other pages show. */
+  /* Say what there is to say about the chosen version on this page. */
   function report() {
     const status = document.querySelector(".release-status");
-    const release = root.dataset.torch;
-    let words = release === pinned ? "" : `${status.dataset.default} ${release}.`;
-    for (const line of document.querySelectorAll(".release-verified li")) {
-      const chosen = names(line).includes(release);
-      line.toggleAttribute("data-chosen", chosen && release !== pinned);
-      if (chosen && release !== pinned) words = line.dataset.say;
-    }
-    status.textContent = words;
-    document.querySelector("#release-choice").value = release;
+    if (!status) return;
+    const lines = [...document.querySelectorAll(".release-tested li")];
+    const line = lines.find((each) => names(each).includes(root.dataset.torch));
+    status.textContent = line?.dataset.say ?? "";
+    document.querySelector("#release-choice").value = root.dataset.torch;
   }
 
   function choose(release) {
     root.dataset.torch = release;
-    root.toggleAttribute("data-torch-other", release !== pinned);
     remember(release);
     reflect(release);
   }
@@ -95,11 +92,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     parsing.disconnect();
     const select = document.querySelector("#release-choice");
-    select.addEventListener("change", () => change(select.value));
-    document.querySelector(".release-reset").addEventListener("click", () => {
-      change(pinned);
-      select.focus();
-    });
+    select?.addEventListener("change", () => change(select.value));
     change(root.dataset.torch);
   });
 

@@ -36,13 +36,26 @@
     return found;
   }
 
+  /* The lines of an answer's change, as its page shows them. */
+  function change(lines) {
+    const block = element("pre", "", { className: "answer-change" });
+    const kinds = { "-": "del", "+": "ins" };
+    block.append(...lines.map((line) => element(kinds[line[0]] ?? "span", `${line}\n`)));
+    return block;
+  }
+
   function entry({ url, meta, excerpt: markup }) {
     const item = document.createElement("li");
     item.append(element("a", meta.title, { href: url }));
     if (meta.topic) {
       item.append(" ", element("span", meta.topic, { className: "search-topic" }));
     }
-    item.append(excerpt(markup));
+    item.append(
+      meta.answer
+        ? element("p", meta.answer, { className: "search-excerpt" })
+        : excerpt(markup),
+    );
+    if (meta.change) item.append(change(JSON.parse(meta.change)));
     return item;
   }
 

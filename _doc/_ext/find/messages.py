@@ -19,10 +19,12 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from _ext import dependencies, files, noop
+from _ext.answer import plain
 from _ext.find import topics
 from _ext.recipe import read
 from _ext.releases.differences import label
 from _ext.releases.history import folders, load, recipes
+from _ext.show.answer import FIX
 from _ext.show.nodes import element, page_link
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from _ext.releases.history import Recipe, Record
 
 #: The version of the format of ``errors.json``; it changes when a reader would break.
-FORMAT = 1
+FORMAT = 2
 
 #: Characters of a message that are kept. The rest is advice that others have, too.
 LONGEST = 2000
@@ -83,9 +85,24 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
         "topic": about.tags[0] if about.tags else "",
         "symptom": re.sub(r":\w+:`~?([^`]*)`|``", r"\1", about.symptom),
         "advice": about.description,
+        "answer": _answer(recipe),
         "keywords": list(about.keywords),
         "wordings": list(about.wordings),
         "messages": list(messages.values()),
+    }
+
+
+def _answer(recipe: Recipe) -> dict[str, Any] | None:
+    """Return what the index says of the answer of a recipe, as plain text."""
+    found = recipe.answer
+    if found is None:
+        return None
+    return {
+        "cause": found.text,
+        "change": list(found.change),
+        "cost": plain(found.cost),
+        "works": recipe.works(),
+        "fix": FIX,
     }
 
 

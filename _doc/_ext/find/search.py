@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: What an article has that nobody looks for.
 AROUND = (
-    ".release-picker, .release-verified, .headerlink, .sphx-glr-footer, "
+    ".release-picker, .release-tested, .recipe-links, .headerlink, .sphx-glr-footer, "
     ".sphx-glr-signature, .sphx-glr-timing, .sphx-glr-thumbnails, "
     ".sphx-glr-download-link-note, .program, .program-same"
 )

@@ -75,13 +75,14 @@ class _Cards(SphinxDirective):
             raise self.error(f"There is no recipe {name} in the folder recipes.")
         dependencies.note(self.env, "card", name)
         about = read(script)
-        symptom, _ = self.parse_inline(about.symptom.replace("\n", " "))
+        said = about.answer.cause if about.answer else about.symptom
+        words, _ = self.parse_inline(said.replace("\n", " "))
         kinds = [element("li", nodes.Text(tag)) for tag in about.tags[1:]]
         return element(
             "li",
             _picture(script),
             nodes.paragraph("", "", page_link(f"/auto_recipes/{name}")),
-            nodes.paragraph("", "", *symptom),
+            nodes.paragraph("", "", *words),
             element("ul", *kinds, kind="recipe-tags", role="list"),
             kind="recipe-card",
             data_symptoms="|".join(about.tags[1:]),
@@ -151,7 +152,7 @@ class RecipeGallery(_Cards):
     def run(self) -> list[nodes.Node]:
         """Return what filters the recipes, and a section for each topic."""
         metadata = self.env.metadata[self.env.docname]
-        metadata["gallery"] = "yes"
+        metadata["gallery"] = metadata["picker"] = "yes"
         dependencies.note(self.env, "all recipes")
         sections = [self._section(topic) for topic in self.config.recipe_topics]
         return [self._filter(), *sections]

@@ -10,7 +10,7 @@ from packaging.version import Version
 from sphinx.errors import ConfigError
 
 from _ext import files, gallery, noop
-from _ext.recipe import applies, installed_torch, needed_torch
+from _ext.recipe import applies, installed_torch, needed_torch, read
 from _ext.releases import transcripts
 from _ext.releases.differences import Cell, History, behaviour, printed
 from _ext.run import cache, outcome
@@ -94,6 +94,12 @@ class Recipe:
         done = outcome.read(self.script)
         self.cells = _settled(done.cells, transcripts.path(srcdir, self.name))
         self.source = self.script.read_text("utf-8")
+        self.code = [
+            gallery.without_comments(block.content)
+            for block in gallery.blocks(self.script)
+            if block.type == "code"
+        ]
+        self.answer = read(self.script).answer
         self.records = {
             release: self._read(transcripts.path(srcdir, self.name, folder))
             for release, folder in folders(config).items()
@@ -119,6 +125,21 @@ class Recipe:
         if _sources(cells) != _sources(self.cells):
             return Record("stale")
         return Record(state, _reached(cells, died=bool(found.get("death"))))
+
+    @property
+    def fix(self) -> int | None:
+        """Return the number of the cell with the fix, of a recipe with an answer."""
+        return self.answer.fix(self.code) if self.answer else None
+
+    def works(self) -> list[str]:
+        """Return the releases in which the fix ran and raised nothing."""
+        if self.fix is None:
+            return []
+        return [
+            release
+            for release, cell in self.history(self.fix).items()
+            if not cell.get("error") and not cell.get("caught")
+        ]
 
     def history(self, number: int) -> History:
         """Return what a cell did under each release under which it was run."""
@@ -180,21 +201,6 @@ class Recipe:
         Not its line, which moves with each edit of the text above it.
         """
         return f"cell-{number + 1}"
-
-    def line(self, number: int) -> int:
-        """Return the line at which the code of a cell begins, as its page shows it.
-
-        Comments that configure Sphinx-Gallery are not shown.
-        """
-        lines = self.source.splitlines()
-        start = self.cells[number]["line"]
-        shown = (
-            n
-            for n in range(start, len(lines) + 1)
-            if lines[n - 1].strip()
-            and not gallery.INFILE_CONFIG_PATTERN.match(lines[n - 1])
-        )
-        return next(shown)
 
     @functools.cached_property
     def digest(self) -> str:

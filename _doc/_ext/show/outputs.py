@@ -9,6 +9,7 @@ Without JavaScript the output of the pinned release is open and the others are f
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from _ext import dependencies, files, gallery
 from _ext.releases import differences, history
 from _ext.releases.differences import Cell, groups, label
 from _ext.releases.history import STATES, Recipe, load
+from _ext.show.answer import FIX, is_above
 from _ext.show.nodes import element
 
 if TYPE_CHECKING:
@@ -25,6 +27,29 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 _CODE = [Path(module.__file__) for module in (differences, history)] + [Path(__file__)]
+
+
+#: Two columns.
+_COLUMNS = re.compile(r"\S {2,}\S")
+
+#: What the line under the answer says of a state; nothing where all is as expected.
+CLAUSES = {
+    "other": "output differs with {0}",
+    "fails": "fails with {0}",
+    "does not apply": "needs {needs}, so not run with {0}",
+    "stale": "the record for {0} is of an earlier text",
+    "missing": "not recorded with {0}",
+}
+
+#: What the picker says when a release is chosen.
+SAID = {
+    "same": "",
+    "other": "",
+    "fails": "The recipe fails with this version.",
+    "does not apply": "The recipe needs a newer version: outputs are of another one.",
+    "stale": "Not recorded yet for this text: outputs are of another version.",
+    "missing": "Not recorded with this version: outputs are of another one.",
+}
 
 
 @dependencies.kind("transcripts")
@@ -52,12 +77,13 @@ def _add_releases(app: Sphinx, doctree: nodes.document) -> None:
     dependencies.note(env, "transcripts", env.docname)
     recipe = load(page, app.srcdir, app.config)
     for number, (code, output) in _cells(doctree, recipe.cells).items():
-        # Sphinx-Gallery counts as if the comments that it removed were not there.
-        code["highlight_args"]["linenostart"] = recipe.line(number)
         _add_anchor(code, recipe.anchor(number))
+        if number == recipe.fix:
+            _add_anchor(code, FIX)
         _add_outputs(recipe, number, code, output)
-    title = next(doctree.findall(nodes.title))
-    title.parent.insert(title.parent.index(title) + 1, _verified(recipe))
+    above = next(doctree.findall(is_above))
+    above.parent.insert(above.parent.index(above) + 1, _tested(recipe))
+    env.metadata[env.docname]["picker"] = "yes"
 
 
 def _add_anchor(code: nodes.Element, name: str) -> None:
@@ -67,24 +93,34 @@ def _add_anchor(code: nodes.Element, name: str) -> None:
     code.parent.insert(code.parent.index(code), anchor)
 
 
-def _cells(doctree: nodes.document, cells: list[Cell]) -> dict[int, tuple]:
+def _cells(
+    doctree: nodes.document, cells: list[Cell]
+) -> dict[int, tuple[nodes.literal_block, nodes.literal_block | None]]:
     """Find the code of each cell, with the block of its output or None."""
-    found: dict[int, tuple] = {}
-    for block in doctree.findall(nodes.literal_block):
-        start = block.get("highlight_args", {}).get("linenostart")
-        if start and block["language"] == "Python":
-            number = sum(cell["line"] <= start for cell in cells) - 1
-            found[number] = (block, None)
-        elif "sphx-glr-script-out" in block["classes"] and found:
-            number = max(found)
-            found[number] = (found[number][0], block)
+    numbers = {cell["line"]: number for number, cell in enumerate(cells)}
+    found: dict[int, tuple[nodes.literal_block, nodes.literal_block | None]] = {}
+    current = None
+    for node in doctree.findall(_is_comment_or_block):
+        if isinstance(node, nodes.comment):
+            line = gallery.first_line(node.astext())
+            current = current if line is None else numbers.get(line)
+        elif current is not None and current not in found:
+            found[current] = (node, None)
+        elif current is not None and "sphx-glr-script-out" in node["classes"]:
+            found[current] = (found[current][0], node)
     return found
+
+
+def _is_comment_or_block(node: nodes.Node) -> bool:
+    return isinstance(node, (nodes.comment, nodes.literal_block))
 
 
 def _add_outputs(
     recipe: Recipe, number: int, code: nodes.Element, output: nodes.Element | None
 ) -> None:
     """Put the outputs of other releases under the one of the pinned release."""
+    if output is not None and _is_table(output.astext().splitlines()):
+        output["classes"].append("output-table")
     place = output or code
     parent, index = place.parent, place.parent.index(place) + (output is None)
     added = [
@@ -122,7 +158,7 @@ def _block(
         words, shown = "Output with", output
     else:
         words, shown = "Output with", _recorded(history[group[-1]])
-    summary = element("summary", nodes.Text(f"{words} torch {named}"))
+    summary = element("summary", nodes.Text(f"{words} PyTorch {named}"))
     attrs = {"open": "open"} if pinned else {}
     chosen = _chosen_by(recipe, number, group) if pinned else group
     return element(
@@ -141,12 +177,18 @@ def _chosen_by(recipe: Recipe, number: int, group: list[str]) -> list[str]:
     return [r for r in recipe.releases if r in group or r not in known]
 
 
+def _is_table(lines: list[str]) -> bool:
+    """Tell an output in columns, which scrolls; any other wraps."""
+    columns = [line for line in lines if _COLUMNS.search(line)]
+    return len(columns) > 2 and 2 * len(columns) > len(lines)  # noqa: PLR2004
+
+
 def _recorded(cell: Cell) -> nodes.Node:
     """Return the block of a recorded output."""
     if not cell["output"]:
         return _say("Nothing was printed.")
     text = "\n".join(cell["output"])
-    kind = ["release-recorded"]
+    kind = ["release-recorded"] + ["output-table"] * _is_table(cell["output"])
     return nodes.literal_block(text, text, language="none", classes=kind)
 
 
@@ -154,47 +196,28 @@ def _say(words: str) -> nodes.Node:
     return element("p", nodes.Text(words), kind="release-nothing")
 
 
-def _verified(recipe: Recipe) -> nodes.Node:
-    """Return the line under the title: how the recipe fares under each release."""
-    known = [release for release in recipe.releases if recipe.is_recorded(release)]
-    lead = f"Verified with torch {label(known, recipe.releases)}"
-    items = [
-        element(
-            "li",
-            *signed(state, _words(recipe, state, some)),
-            data_torch=" ".join(some),
-            data_say=_sentence(recipe, state, some[0]),
+def _tested(recipe: Recipe) -> nodes.Node:
+    """Return the line that says how the recipe fares under each release."""
+    clauses = [
+        CLAUSES[state].format(
+            label(some, recipe.releases), needs=recipe.records[some[0]].needs
         )
+        for state, some in recipe.by_state().items()
+        if state in CLAUSES
+    ]
+    known = [release for release in recipe.releases if recipe.is_recorded(release)]
+    lead = f"Tested with PyTorch {label(known, recipe.releases)}"
+    # For the script of the picker: what to say to who has chosen a release.
+    said = [
+        element("li", data_torch=" ".join(some), data_say=SAID[state])
         for state, some in recipe.by_state().items()
     ]
     return element(
         "div",
-        element("p", nodes.Text(lead)),
-        element("ul", *items),
-        kind="release-verified",
+        element("p", nodes.Text(f"{'; '.join([lead, *clauses])}.")),
+        element("ul", *said, hidden="hidden"),
+        kind="release-tested",
     )
-
-
-def _words(recipe: Recipe, state: str, some: list[str]) -> str:
-    """Say how a recipe fares under some releases."""
-    words = f"{STATES[state][1]}: {label(some, recipe.releases)}"
-    if state == "does not apply":
-        words += f" (needs {recipe.records[some[0]].needs})"
-    return words
-
-
-def _sentence(recipe: Recipe, state: str, release: str) -> str:
-    """Say to who has chosen a release what the page shows."""
-    pinned = f"so you see the outputs of {recipe.pinned}."
-    return {
-        "same": f"All outputs on this page are as with {recipe.pinned}.",
-        "other": f"A bar marks the outputs that are not those of {recipe.pinned}.",
-        "does not apply": f"This recipe needs torch {recipe.records[release].needs}, "
-        + pinned,
-        "fails": "This recipe fails with it; a bar marks where.",
-        "stale": f"The record is for an earlier text of this recipe, {pinned}",
-        "missing": f"This recipe is not recorded with it, {pinned}",
-    }[state]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The picker at the top of every page: which release's outputs are shown.
+"""The picker at the top of pages with outputs: which release they are of.
 
 What a choice does is in ``_static/releases.js``.
 """
@@ -18,10 +18,11 @@ _SCRIPT = Path(__file__).parents[2] / "_static/releases.js"
 
 
 def _add_picker(
-    app: Sphinx, _page: str, _template: str, context: dict[str, Any], _: object
+    app: Sphinx, page: str, _template: str, context: dict[str, Any], _: object
 ) -> None:
     """Tell the templates about the releases."""
     context["torch_releases"] = list(folders(app.config))
+    context["torch_picker"] = "picker" in app.env.metadata.get(page, {})
     context["torch_pinned"] = app.config.torch_pinned
     context["releases_version"] = files.digest(_SCRIPT.read_text("utf-8"))
 

@@ -25,12 +25,15 @@ from typing import TYPE_CHECKING, Any
 from sphinx.ext.intersphinx import InventoryAdapter
 
 from _ext import files, inventories
+from _ext.answer import plain
 from _ext.recipe import applies, installed_torch, needed_torch, read
 from _ext.run import cache, outcome
 from _ext.take import notebooks
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+
+    from _ext.recipe import Front
 
 #: The earliest time that a zip file can hold.
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -158,12 +161,21 @@ def _write_zip_of_one(app: Sphinx, carried: list[Path], base: str) -> None:
     script = carried[0]
     about = read(script)
     lines = [f"# {about.title}", "", f"A recipe of the {_origin(app)}."]
-    lines += [about.description] * bool(about.description)
+    lines += ["", *_advice(about)]
     if base:
         lines.append(f"Its page: {base}{script.parent.name}/{script.stem}.html")
     needs = requirements(script.read_text("utf-8"))
     how = [_HOW[file.suffix].format(name=script.stem) for file in carried]
     _write_zip(script.with_suffix(".zip"), carried, needs, [*lines, "", *how])
+
+
+def _advice(about: Front) -> list[str]:
+    """Return what to do, as Markdown."""
+    if about.answer is None:
+        return [about.description] * bool(about.description)
+    cost = plain(about.answer.cost)
+    change = ["", "```diff", *about.answer.change, "```", ""]
+    return [about.answer.text, *change, *([f"Cost: {cost}", ""] if cost else [])]
 
 
 def _write_zips_of_all(app: Sphinx, folder: Path, base: str) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from _ext import gallery
+from _ext import answer, gallery
 from _ext.run import outcome
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nbformat import NotebookNode
+
+    from _ext.answer import Answer
 
 #: The tag of the cells that install what a notebook needs.
 INSTALLATION = "installation"
@@ -30,9 +33,8 @@ _ROLE = re.compile(
     re.DOTALL,
 )
 _NEEDS = """\
-**What this notebook needs.** The next cell installs it, in the versions that printed \
-the outputs below, under Python {python}. If the kernel has imported another torch \
-already, restart it afterwards."""
+**What this notebook needs.** The outputs below were printed with these versions, under \
+Python {python}. Remove the `#` to install them; it replaces the versions that you have."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,22 @@ class Links:
 
     def markdown(self, text: str) -> str:
         """Return reStructuredText with Markdown in the place of the roles."""
+        found = answer.find(text)
+        if found is not None:
+            shown = "\n".join(self._answer(found))
+            text = answer.replaced(text, shown)
         return _ROLE.sub(self._role, _META.sub("", text))
+
+    def _answer(self, found: Answer) -> Iterator[str]:
+        """Yield an answer in the reStructuredText that a notebook can have."""
+        yield f"{found.cause}\n"
+        yield from ("```diff", *found.change, "```", "")
+        if found.cost:
+            yield f"**Cost:** {found.cost}\n"
+        if found.others:
+            yield f"**{answer.OTHERWISE}**\n"
+            yield from (f"* {entry}" for entry in found.others)
+            yield ""
 
     def _role(self, match: re.Match) -> str:
         if match["literal"]:
@@ -75,7 +92,11 @@ class Links:
         """Return a link to a page, or its title where the site has no address."""
         title, page = self.pages.get(label, (label, ""))
         shown = shown or title
-        return f"[{shown}]({self.base}{page})" if self.base and page else f"*{shown}*"
+        if self.base and page:
+            return f"[{shown}]({self.base}{page})"
+        # Without an address, a notebook can lead to another one beside it.
+        name = PurePosixPath(page).stem
+        return f"[{shown}]({name}.ipynb)" if name.startswith("plot_") else f"*{shown}*"
 
 
 def write(script: Path, conf: dict, links: Links, needs: list[str]) -> str:
@@ -151,7 +172,7 @@ def _installation(needs: list[str], python: str) -> list[NotebookNode]:
         return []
     text = _NEEDS.format(python=python)
     tags = {"tags": [INSTALLATION]}
-    code = f"%pip install --quiet {' '.join(needs)}"
+    code = f"# %pip install --quiet {' '.join(needs)}"
     return [
         v4.new_markdown_cell(text, metadata=tags),
         v4.new_code_cell(code, metadata=tags),

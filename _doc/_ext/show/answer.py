@@ -1,0 +1,168 @@
+"""The card with the answer, first on the page of a recipe, and the row of links.
+
+``.. answer::`` in the docstring of a recipe becomes the card (see :mod:`_ext.answer`).
+In which releases the fix works is not typed: it is computed from the transcripts. The
+row of links stands in the card, or under the title of a recipe that has none.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx import addnodes
+from sphinx.util.docutils import SphinxDirective
+
+from _ext import answer, gallery
+from _ext.releases.differences import label
+from _ext.releases.history import load
+from _ext.show.nodes import element
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+#: What can be downloaded of a recipe.
+DOWNLOADS = {"Notebook": ".ipynb", "Script": ".py", "Zip": ".zip"}
+
+#: The anchor of the cell with the fix.
+FIX = "fix"
+
+#: What the section that shows the cause is called.
+WHY = "Why it happens"
+
+
+class AnswerCard(SphinxDirective):
+    """``.. answer::`` shows cause and change in a card."""
+
+    has_content = True
+    option_spec = {"cost": directives.unchanged}  # noqa: RUF012 (docutils' form)
+
+    def run(self) -> list[nodes.Node]:
+        """Return the card, and the description for search engines."""
+        cost = " ".join(self.options.get("cost", "").split())
+        try:
+            found = answer.parse("\n".join(self.content), cost)
+        except answer.AnswerError as error:
+            raise self.error(str(error)) from None
+        card = element("div", *self._parts(found), kind="answer")
+        card["ids"].append("answer")
+        meta = nodes.meta("", name="description", content=found.text)
+        return [meta, card]
+
+    def _parts(self, found: answer.Answer) -> list[nodes.Node]:
+        cause = self._paragraph(found.cause, "answer-cause", "answer")
+        parts = [cause, change(found.change)]
+        if found.cost:
+            parts.append(self._paragraph(f"**Cost:** {found.cost}", "answer-cost"))
+        if found.others:
+            lead = nodes.strong("", answer.OTHERWISE)
+            entries = [element("li", self._inline(entry)) for entry in found.others]
+            parts.append(element("p", lead, kind="answer-others"))
+            parts.append(element("ul", *entries, kind="answer-others"))
+        return parts
+
+    def _paragraph(self, text: str, kind: str, meta: str = "") -> nodes.Node:
+        """Return a paragraph; ``meta`` names it for the search."""
+        attrs = {"data_pagefind_meta": meta} if meta else {}
+        return element("p", self._inline(text), kind=kind, **attrs)
+
+    def _inline(self, text: str) -> nodes.Node:
+        words, messages = self.parse_inline(text)
+        return nodes.inline("", "", *words, *messages)
+
+
+def change(lines: tuple[str, ...]) -> nodes.Node:
+    """Return the lines of a change, those that go and those that come marked."""
+    tags = {"-": "del", "+": "ins"}
+    shown = [
+        element(tags.get(line[:1], "span"), nodes.Text(f"{line}\n")) for line in lines
+    ]
+    attrs = {
+        "role": "group",
+        "tabindex": "0",
+        "aria_label": "The change",
+        # The search shows it, with its lines.
+        "data_pagefind_meta": "change[data-change]",
+        "data_change": json.dumps(lines),
+    }
+    return element("pre", *shown, kind="answer-change", **attrs)
+
+
+def _finish(app: Sphinx, doctree: nodes.document) -> None:
+    """Put the row of links into the page, and say in which releases the fix works."""
+    docname = app.env.docname
+    page = Path(app.srcdir, f"{docname}.rst")
+    script, conf = page.with_suffix(".py"), app.config.sphinx_gallery_conf
+    if not (script.exists() and gallery.is_executed(script, conf)):
+        return
+    for note in list(doctree.findall(_is_note)):
+        note.parent.parent.remove(note.parent)
+    card = next(doctree.findall(_is_card), None)
+    row = element("ul", *_links(doctree, docname, card), kind="recipe-links")
+    if card is None:
+        title = next(doctree.findall(nodes.title))
+        title.parent.insert(title.parent.index(title) + 1, row)
+        return
+    recipe = load(page, Path(app.srcdir), app.config)
+    if some := recipe.works():
+        named = label(some, recipe.releases)
+        card += element(
+            "p", nodes.Text(f"Works with PyTorch {named}."), kind="answer-works"
+        )
+    card += row
+
+
+def is_above(node: nodes.Node) -> bool:
+    """Tell what stands right under the title: the card, or the row of links."""
+    classes = getattr(node, "attributes", {}).get("classes", ())
+    return bool({"answer", "recipe-links"} & set(classes))
+
+
+def _is_card(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Element) and "answer" in node.get("ids", ())
+
+
+def _is_note(node: nodes.Node) -> bool:
+    """Tell Sphinx-Gallery's note that leads to the end of the page."""
+    return isinstance(node, nodes.note) and gallery.NOTE in node["classes"]
+
+
+def _links(
+    doctree: nodes.document, docname: str, card: nodes.Node | None
+) -> list[nodes.Node]:
+    """Return the links of the row."""
+    name = docname.rpartition("/")[2]
+    links = [_link("The fix", FIX)] if card is not None else []
+    why = next((s for s in doctree.findall(nodes.section) if _named(s, WHY)), None)
+    if why is not None:
+        links.append(_link("Why", why["ids"][0]))
+    links += [
+        _download(words, f"{name}{end}", docname) for words, end in DOWNLOADS.items()
+    ]
+    return [element("li", nodes.inline("", "", link)) for link in links]
+
+
+def _named(section: nodes.section, words: str) -> bool:
+    title = section.next_node(nodes.title)
+    return title is not None and title.astext() == words
+
+
+def _link(words: str, anchor: str) -> nodes.Node:
+    return nodes.reference("", words, internal=True, refuri=f"#{anchor}")
+
+
+def _download(words: str, file: str, docname: str) -> nodes.Node:
+    text = nodes.inline("", words)
+    return addnodes.download_reference(
+        "", "", text, reftarget=file, refdoc=docname, refwarn=True, reftype="download"
+    )
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the extension to Sphinx, before it collects the downloads."""
+    app.add_directive("answer", AnswerCard)
+    app.connect("doctree-read", _finish, priority=300)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
