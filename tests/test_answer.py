@@ -53,9 +53,9 @@ def test_parts_of_an_answer():
     found = answer.find(WHOLE)
     assert found.text == "The size, 4, is hard-coded in reshape, see torch.reshape."
     assert found.change == (
-        "-    return x.reshape(4)",
-        "+    return x.reshape(n)",
-        "     # a line between",
+        "- return x.reshape(4)",
+        "+ return x.reshape(n)",
+        "  # a line between",
     )
     assert found.cost == "Nothing at run time."
     assert found.others == (

@@ -154,12 +154,20 @@ def parse(content: str, cost: str = "") -> Answer:
     if not mark or "\n\n" in cause:
         raise AnswerError(f"The answer has no cause and change: {_FORM}.")
     change, _, others = rest.partition(f"\n\n{OTHERWISE}\n\n")
-    lines = tuple(textwrap.dedent(change).rstrip().split("\n"))
+    lines = textwrap.dedent(change).rstrip().split("\n")
     _check_change(lines)
-    return Answer(" ".join(cause.split()), lines, cost, _entries(others))
+    return Answer(" ".join(cause.split()), _aligned(lines), cost, _entries(others))
 
 
-def _check_change(lines: tuple[str, ...]) -> None:
+def _aligned(lines: list[str]) -> tuple[str, ...]:
+    """Return the lines of a change without the indentation that all have in common."""
+    code = textwrap.dedent("\n".join(line[1:] for line in lines)).split("\n")
+    return tuple(
+        f"{line[:1] or ' '} {rest}" for line, rest in zip(lines, code, strict=True)
+    )
+
+
+def _check_change(lines: list[str]) -> None:
     for line in lines:
         if line and line[0] not in "-+ ":
             raise AnswerError(
