@@ -234,7 +234,7 @@
 
     function nothing() {
       return [
-        "No recipe answers this with confidence. Look into the tables of ",
+        "No exact match. Look into the tables of ",
         element("a", "the topics", { href: `${root}topics/start-here.html` }),
         ", or use the ",
         element("a", "search", { href: `${root}search.html` }),

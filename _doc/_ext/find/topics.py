@@ -170,7 +170,9 @@ class RecipeGallery(_Cards):
         }
         symptoms = {symptom: symptom for symptom in self.config.recipe_symptoms}
         box = element("input", type="checkbox", name="fails")
-        words = nodes.Text(" Only what fails with this release, not with all: torch ")
+        words = nodes.Text(
+            " Only problems specific to some versions, this one included: "
+        )
         return element(
             "form",
             _choice("topic", "Topic", "All topics", topics),

@@ -34,7 +34,8 @@ _ROLE = re.compile(
 )
 _NEEDS = """\
 **What this notebook needs.** The outputs below were printed with these versions, under \
-Python {python}. Remove the `#` to install them; it replaces the versions that you have."""
+Python {python}. Remove the `#` to install them; that replaces the versions that you \
+have."""
 
 
 @dataclass(frozen=True)
