@@ -73,44 +73,6 @@ def test_side_bar_shows_the_recipes_of_a_topic(html):
     assert set(topics.listed(ROOT / "_doc", topic)) - {name} <= set(side)
 
 
-def test_recipe_without_title(tmp_path):
-    """A recipe without a title is named, with what to do."""
-    path = tmp_path / "plot_x.py"
-    path.write_text('"""No title."""\n', "utf-8")
-    with pytest.raises(recipe.RecipeError, match=r"plot_x\.py has no title: begin"):
-        recipe.read(path)
-
-
-def test_recipe_with_a_wrong_comment(tmp_path):
-    """A comment that is not a Python value is named."""
-    path = tmp_path / "plot_x.py"
-    path.write_text('"""\nX\n=\n"""\n# sphinx_gallery_tags = [inputs\n', "utf-8")
-    with pytest.raises(recipe.RecipeError, match=r"plot_x\.py: the value of '# sphinx"):
-        recipe.read(path)
-
-
-def test_front_of_a_recipe(tmp_path):
-    """All that a recipe says of itself is found."""
-    path = tmp_path / "plot_x.py"
-    path.write_text(
-        '"""\n.. _l-x:\n\nA title\n=======\n\nA symptom\nof two lines.\n\nMore.\n\n'
-        '.. meta::\n   :description: Do\n      this.\n   :keywords: a, b c\n"""\n\n'
-        '# sphinx_gallery_tags = ["inputs", "run fails"]\n'
-        '# sphinx_gallery_wording = "one"\n# sphinx_gallery_wording = "two"\n',
-        "utf-8",
-    )
-    assert recipe.read(path) == recipe.Front(
-        name="plot_x",
-        label="l-x",
-        title="A title",
-        symptom="A symptom\nof two lines.",
-        description="Do this.",
-        keywords=("a", "b c"),
-        tags=("inputs", "run fails"),
-        wordings=("one", "two"),
-    )
-
-
 def real_errors():
     """Return the errors of real people, with the recipes that answer them."""
     lines = (ROOT / "tests/data/real_errors.jsonl").read_text("utf-8").splitlines()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from _ext import gallery
+from _ext.recipe import META
 from _ext.run import outcome
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 #: The tag of the cells that install what a notebook needs.
 INSTALLATION = "installation"
 
-_META = re.compile(r"^\.\. meta::\n(?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)*", re.MULTILINE)
 _ROLE = re.compile(
     r"(?P<literal>``.+?``)"
     r"|:(?:py:)?(?P<role>[a-z]+):`(?:(?P<text>[^`<]+?)\s*<(?P<in>[^`>]+)>|(?P<alone>[^`]+))`",
@@ -55,7 +55,7 @@ class Links:
 
     def markdown(self, text: str) -> str:
         """Return reStructuredText with Markdown in the place of the roles."""
-        return _ROLE.sub(self._role, _META.sub("", text))
+        return _ROLE.sub(self._role, META.sub("", text))
 
     def _role(self, match: re.Match) -> str:
         if match["literal"]:
