@@ -119,7 +119,7 @@ class App:
 @pytest.mark.parametrize("nothing", [True, False])
 def test_gallery_is_hidden_from_its_generator_alone(tmp_path, nothing):
     """Settings are given back after Sphinx-Gallery's handler, whatever has changed."""
-    conf = {name: "given" for name in noop.NO_GALLERY} | {"more": 1}
+    conf = dict.fromkeys(noop.NO_GALLERY, "given") | {"more": 1}
     app = App(tmp_path, dict(conf))
     noop._states[app] = noop._State("", nothing_changed=nothing)
     noop._hide_gallery(app)

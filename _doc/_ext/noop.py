@@ -178,7 +178,7 @@ def _write(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connect the extension to Sphinx: first and last of all, and around the gallery."""
+    """Connect the extension to Sphinx: first, last, and around Sphinx-Gallery."""
     app.connect("config-inited", _read_settings, priority=1)
     app.connect("config-inited", _compare, priority=900)
     app.connect("builder-inited", _hide_gallery, priority=499)
