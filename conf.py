@@ -32,7 +32,6 @@ extensions = [
     "sphinx_last_updated_by_git",
     "sphinx_reredirects",
     # ours
-    "_ext.build_info",
     "_ext.garbage",
     "_ext.inventories",
     "_ext.run",

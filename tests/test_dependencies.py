@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
+from _ext import dependencies, noop
 from _ext.find import messages as finder
 from _ext.releases.history import Recipe
 from conftest import Site
@@ -68,6 +70,21 @@ def test_transcript(site):
     after = read_at(site)
     read = {name for name in after if after[name] != before[name]}
     assert read == {"auto_recipes/plot_differs", "releases"}
+
+
+def test_kind_that_is_no_longer_known(monkeypatch):
+    """A page that an older version of this site noted a kind for is read again."""
+    monkeypatch.setitem(dependencies._digests, "card", lambda _, of: f"{of} now")
+    monkeypatch.setattr(noop, "nothing_changed", lambda _: False)
+    shown = {
+        "same": {("card", "a"): "a now"},
+        "changed": {("card", "b"): "b then"},
+        "renamed": {("a kind of old", "a"): "a now"},
+        "nothing": {},
+    }
+    metadata = {page: {"shown": notes} for page, notes in shown.items()}
+    env = SimpleNamespace(metadata=metadata | {"plain": {}})
+    assert dependencies._find_outdated(None, env) == ["changed", "renamed"]
 
 
 def test_messages_outlive_an_edit(site):

@@ -11,7 +11,7 @@ from _ext import noop
 from conftest import Site
 
 #: What Sphinx-Gallery says when it looks at recipes.
-LOOKS = "generating gallery"
+LOOKS = "generating gallery for"
 
 
 @pytest.fixture(scope="module")
@@ -95,20 +95,49 @@ def test_edit_during_a_build(tmp_path):
     page = tmp_path / "_doc/index.rst"
     page.write_text("before", "utf-8")
     conf = {"gallery_dirs": ["made"], "examples_dirs": ["../recipes"]}
-    app = SimpleNamespace(
-        srcdir=tmp_path / "_doc",
-        doctreedir=tmp_path,
-        config=SimpleNamespace(sphinx_gallery_conf=conf),
-        events=SimpleNamespace(listeners={"builder-inited": []}),
-        all_settings="",
-        statuscode=0,
-        _warncount=0,
-    )
-    noop._leave_out(app, app.config)
+    app = App(tmp_path, conf)
+    noop._states[app] = noop._State("")
+    noop._compare(app, app.config)
     page.write_text("edited in the meantime", "utf-8")
     noop._write(app, None)
-    noop._leave_out(app, app.config)
-    assert not app.nothing_changed
+    noop._compare(app, app.config)
+    assert not noop.nothing_changed(app)
     noop._write(app, None)
-    noop._leave_out(app, app.config)
-    assert app.nothing_changed
+    noop._compare(app, app.config)
+    assert noop.nothing_changed(app)
+
+
+class App:
+    """What of Sphinx's application is asked for."""
+
+    def __init__(self, folder, conf):
+        self.srcdir, self.doctreedir = folder / "_doc", folder
+        self.config = SimpleNamespace(sphinx_gallery_conf=conf)
+        self.statuscode = self._warncount = 0
+
+
+@pytest.mark.parametrize("nothing", [True, False])
+def test_gallery_is_hidden_from_its_generator_alone(tmp_path, nothing):
+    """Settings are given back after Sphinx-Gallery's handler, whatever has changed."""
+    conf = dict.fromkeys(noop.NO_GALLERY, "given") | {"more": 1}
+    app = App(tmp_path, dict(conf))
+    noop._states[app] = noop._State("", nothing_changed=nothing)
+    noop._hide_gallery(app)
+    hidden = {**conf, **noop.NO_GALLERY} if nothing else conf
+    assert app.config.sphinx_gallery_conf == hidden
+    noop._show_gallery(app)
+    assert app.config.sphinx_gallery_conf == conf
+
+
+def test_skipped_handler(tmp_path):
+    """A marked handler keeps its name, and is called where something has changed."""
+    app = App(tmp_path, {})
+
+    @noop.skipped
+    def handler(app, argument):
+        return argument
+
+    assert handler.__name__ == "handler"
+    for nothing, answer in ((True, None), (False, 3)):
+        noop._states[app] = noop._State("", nothing_changed=nothing)
+        assert handler(app, 3) == answer

@@ -39,16 +39,21 @@ def note(env: BuildEnvironment, name: str, of: str = "") -> None:
     notes[name, of] = _digests[name](env, of)
 
 
+def _digest(env: BuildEnvironment, name: str, of: str) -> str | None:
+    """Return the digest of something now; None where that kind is no longer known."""
+    return _digests[name](env, of) if name in _digests else None
+
+
 def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
     """Return the pages that show something else now."""
     if noop.nothing_changed(app):
         return []
-    now: dict[tuple[str, str], str] = {}
+    now: dict[tuple[str, str], str | None] = {}
     outdated = []
     for docname, metadata in env.metadata.items():
         notes = metadata.get("shown", {})
         for name, of in notes.keys() - now.keys():
-            now[name, of] = _digests[name](env, of)
+            now[name, of] = _digest(env, name, of)
         if any(now[note] != digest for note, digest in notes.items()):
             outdated.append(docname)
     return outdated

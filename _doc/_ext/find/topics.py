@@ -1,34 +1,46 @@
-"""The topics: which recipes each has, in which order, and the cards that show them.
+"""The topics: which recipes each has, and in which order.
 
 Each tag in ``recipe_topics`` has a page ``_doc/topics/<tag>.rst``. The directive
 ``recipes`` on that page lists the recipes of the topic, in the order in which they are
-to be read. Nothing else lists them.
+to be read. Nothing else lists them: whoever asks for them reads that page, by
+docutils' own parser, with :func:`names` as the directive itself does.
 """
 
 from __future__ import annotations
 
-import re
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.util.docutils import SphinxDirective
-
-from _ext import dependencies, files, gallery
-from _ext.recipe import read
-from _ext.releases.history import load
-from _ext.show.nodes import element, page_link
+from docutils import frontend, nodes, utils
+from docutils.parsers.rst import Directive, Parser
+from sphinx.errors import ConfigError
+from sphinx.util.docutils import CustomReSTDispatcher
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sphinx.application import Sphinx
-    from sphinx.environment import BuildEnvironment
 
-    from _ext.releases.history import Recipe
 
-_LISTED = re.compile(r"^\.\. recipes::\n\n((?: {3}\w+\n)+)", re.MULTILINE)
-_TITLE = re.compile(r"^(.+)\n=+$", re.MULTILINE)
-_PARAGRAPH = re.compile(r"^=+\n\n(.+?)\n\n", re.MULTILINE | re.DOTALL)
+@dataclass(frozen=True)
+class Topic:
+    """What the page of a topic says.
+
+    Attributes
+    ----------
+    heading
+        Its title.
+    introduction
+        Its first paragraph, in reStructuredText.
+    recipes
+        The names of its recipes, in their order.
+    """
+
+    heading: str
+    introduction: str
+    recipes: tuple[str, ...]
 
 
 def page(topic: str) -> str:
@@ -36,221 +48,107 @@ def page(topic: str) -> str:
     return f"topics/{topic.replace(' ', '-')}"
 
 
-def listed(srcdir: Path, topic: str) -> list[str]:
+def path(srcdir: Any, topic: str) -> Path:
+    """Return the file of the page of a topic."""
+    return Path(srcdir, f"{page(topic)}.rst")
+
+
+def names(content: Iterable[str]) -> tuple[str, ...]:
+    """Return the recipes that the content of the directive ``recipes`` lists."""
+    return tuple(line.strip() for line in content if line.strip())
+
+
+def listed(srcdir: Any, topic: str) -> list[str]:
     """Return the names of the recipes of a topic, in their order."""
-    text = Path(srcdir, f"{page(topic)}.rst").read_text("utf-8")
-    found = _LISTED.search(text)
-    return found[1].split() if found else []
+    return list(read(srcdir, topic).recipes)
 
 
-def heading(srcdir: Path, topic: str) -> str:
+def heading(srcdir: Any, topic: str) -> str:
     """Return the title of the page of a topic."""
-    text = Path(srcdir, f"{page(topic)}.rst").read_text("utf-8")
-    return _TITLE.search(text)[1]
+    return read(srcdir, topic).heading
 
 
-def _script(env: BuildEnvironment, name: str) -> Path:
-    """Return the copy of a recipe that Sphinx-Gallery made."""
-    return Path(env.srcdir, "auto_recipes", f"{name}.py")
+def read(srcdir: Any, topic: str) -> Topic:
+    """Return what the page of a topic says.
 
-
-@dependencies.kind("card")
-def _digest(env: BuildEnvironment, name: str) -> str:
-    """Return a digest of what the card of a recipe shows."""
-    script = _script(env, name)
-    about = read(script) if script.exists() else None
-    return files.digest(repr((about, _picture_path(script))))
-
-
-class _Cards(SphinxDirective):
-    """A directive that shows recipes."""
-
-    def cards(self, names: list[str]) -> nodes.Node:
-        """Return a list with a card for each recipe."""
-        return element("ul", *map(self._card, names), kind="recipe-cards", role="list")
-
-    def _card(self, name: str) -> nodes.Node:
-        script = _script(self.env, name)
-        if not script.exists():
-            raise self.error(f"There is no recipe {name} in the folder recipes.")
-        dependencies.note(self.env, "card", name)
-        about = read(script)
-        said = about.answer.cause if about.answer else about.symptom
-        words, _ = self.parse_inline(said.replace("\n", " "))
-        kinds = [element("li", nodes.Text(tag)) for tag in about.tags[1:]]
-        return element(
-            "li",
-            _picture(script),
-            nodes.paragraph("", "", page_link(f"/auto_recipes/{name}")),
-            nodes.paragraph("", "", *words),
-            element("ul", *kinds, kind="recipe-tags", role="list"),
-            kind="recipe-card",
-            data_symptoms="|".join(about.tags[1:]),
-            data_fails=" ".join(self.failing(script)),
+    Raises
+    ------
+    ConfigError
+        If there is no such page, or it has no title or does not begin with prose.
+    """
+    file = path(srcdir, topic)
+    shown = f"_doc/{page(topic)}.rst"
+    if not file.exists():
+        raise ConfigError(
+            f'There is no page {shown}: write it, or take "{topic}" out of '
+            "recipe_topics in conf.py."
         )
-
-    def failing(self, script: Path) -> list[str]:
-        """Return the releases under which a recipe fails; here nobody asks."""
-        del script
-        return []
-
-
-def _picture(script: Path) -> nodes.Node:
-    """Return the picture of a recipe, which says nothing that its title does not."""
-    uri = f"/{_picture_path(script).relative_to(script.parents[1]).as_posix()}"
-    return element("div", nodes.image(uri=uri, alt=""), kind="recipe-picture")
+    found = _parsed(file.read_text("utf-8"))
+    if not (found.heading and found.introduction):
+        raise ConfigError(
+            f"{shown} has no introduction: begin it with a title and a paragraph."
+        )
+    return found
 
 
-def _picture_path(script: Path) -> Path | None:
-    """Return the path of the picture of a recipe."""
-    return next(iter(gallery.thumbnails(script)), None)
+@functools.cache
+def _parsed(text: str) -> Topic:
+    """Let docutils read the page of a topic."""
+    settings = frontend.get_default_settings(Parser)
+    settings.report_level = settings.halt_level = 5
+    document = utils.new_document("topic", settings)
+    with _Dispatcher():
+        Parser().parse(text, document)
+    title = document.next_node(nodes.title)
+    paragraph = title and title.next_node(nodes.paragraph, descend=False, siblings=True)
+    recipes = [name for node in document.findall(_listing) for name in node["names"]]
+    return Topic(
+        title.rawsource if title else "",
+        paragraph.rawsource if paragraph else "",
+        tuple(recipes),
+    )
 
 
-def failing(recipe: Recipe) -> list[str]:
-    """Return the releases under which a recipe meets an error that not all raise."""
-    found = set()
-    for number in range(len(recipe.cells)):
-        history = recipe.history(number)
-        caught = {release for release in history if history[release]["caught"]}
-        if len(caught) < len(history):
-            found |= caught
-    return [release for release in recipe.releases if release in found]
+class _listing(nodes.General, nodes.Element):  # noqa: N801
+    """What the directive ``recipes`` lists."""
 
 
-class Recipes(_Cards):
-    """``.. recipes::`` lists the recipes of a topic, one name a line."""
+class _Listing(Directive):
+    """The directive ``recipes``, for a reader that makes no page."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return the cards, and the entries for the side bar."""
-        names = list(self.content)
-        entries = [".. toctree::", "   :hidden:", ""]
-        entries += [f"   /auto_recipes/{name}" for name in names]
-        return [self.cards(names), *self.parse_text_to_nodes("\n".join(entries))]
+        """Return the names."""
+        return [_listing(names=names(self.content))]
 
 
-class RecipeTopics(SphinxDirective):
-    """``.. recipe-topics::`` puts the pages of all topics into the side bar."""
+class _Skipped(Directive):
+    """Any other directive."""
 
-    def run(self) -> list[nodes.Node]:
-        """Return the entries."""
-        lines = [
-            ".. toctree::",
-            "   :caption: Topics",
-            "   :hidden:",
-            "   :maxdepth: 1",
-            "",
-        ]
-        lines += [f"   /{page(topic)}" for topic in self.config.recipe_topics]
-        return self.parse_text_to_nodes("\n".join(lines))
-
-
-class RecipeGallery(_Cards):
-    """``.. recipe-gallery::`` shows all recipes by topic, with the introductions."""
+    has_content = True
+    optional_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """Return what filters the recipes, and a section for each topic."""
-        metadata = self.env.metadata[self.env.docname]
-        metadata["gallery"] = metadata["picker"] = "yes"
-        dependencies.note(self.env, "all recipes")
-        sections = [self._section(topic) for topic in self.config.recipe_topics]
-        return [self._filter(), *sections]
-
-    def failing(self, script: Path) -> list[str]:
-        """Return the releases under which a recipe fails, and not under all."""
-        srcdir = Path(self.env.srcdir)
-        return failing(load(script.with_suffix(".rst"), srcdir, self.config))
-
-    def _filter(self) -> nodes.Node:
-        """Return the controls; the script of the page shows them."""
-        topics = {
-            nodes.make_id(topic): heading(self.env.srcdir, topic)
-            for topic in self.config.recipe_topics
-        }
-        symptoms = {symptom: symptom for symptom in self.config.recipe_symptoms}
-        box = element("input", type="checkbox", name="fails")
-        words = nodes.Text(
-            " Only problems specific to some versions, this one included: "
-        )
-        return element(
-            "form",
-            _choice("topic", "Topic", "All topics", topics),
-            _choice("symptom", "Symptom", "All symptoms", symptoms),
-            element("label", box, words, element("output", name="release")),
-            element("p", role="status"),
-            kind="gallery-filter",
-            hidden="hidden",
-            aria_label="Filter the recipes",
-        )
-
-    def _section(self, topic: str) -> nodes.section:
-        path = Path(self.env.srcdir, f"{page(topic)}.rst")
-        self.env.note_dependency(path)
-        text = path.read_text("utf-8")
-        title = nodes.title("", heading(self.env.srcdir, topic))
-        section = nodes.section("", title, ids=[nodes.make_id(topic)])
-        section["classes"].append("gallery-topic")
-        lines = _PARAGRAPH.search(text)[1].splitlines()
-        lines += ["", f":doc:`Read the introduction </{page(topic)}>`."]
-        self.state.nested_parse(StringList(lines, str(path)), 0, section)
-        section += self.cards(listed(self.env.srcdir, topic))
-        return section
+        """Return nothing."""
+        return []
 
 
-def _choice(
-    name: str, words: str, everything: str, known: dict[str, str]
-) -> nodes.Node:
-    """Return a list to choose one value from, or all."""
-    options = [
-        element("option", nodes.Text(text), value=value)
-        for value, text in {"": everything, **known}.items()
-    ]
-    return element(
-        "label", nodes.Text(f"{words} "), element("select", *options, name=name)
-    )
+class _Dispatcher(CustomReSTDispatcher):
+    """Has docutils skip the directives and roles that Sphinx knows."""
 
+    def directive(self, name: str, *_: Any) -> Any:
+        """Return the class of a directive."""
+        return (_Listing if name == "recipes" else _Skipped), []
 
-class TopicCards(SphinxDirective):
-    """``.. topic-cards::`` shows the topics, each with how it begins."""
-
-    def run(self) -> list[nodes.Node]:
-        """Return a list with a card for each topic."""
-        cards = map(self._card, self.config.recipe_topics)
-        return [element("ul", *cards, kind="recipe-cards", role="list")]
-
-    def _card(self, topic: str) -> nodes.Node:
-        path = Path(self.env.srcdir, f"{page(topic)}.rst")
-        self.env.note_dependency(path)
-        paragraph = _PARAGRAPH.search(path.read_text("utf-8"))[1].replace("\n", " ")
-        begin = re.match(r".{60,}?[.?](?= |$)|.*", paragraph)[0]
-        words, _ = self.parse_inline(begin)
-        count = len(listed(self.env.srcdir, topic))
-        tag = element("li", nodes.Text(f"{count} recipes"))
-        return element(
-            "li",
-            nodes.paragraph("", "", page_link(f"/{page(topic)}")),
-            nodes.paragraph("", "", *words),
-            element("ul", tag, kind="recipe-tags", role="list"),
-            kind="recipe-card",
-        )
-
-
-def _add_script(
-    app: Sphinx, docname: str, _template: str, _context: dict, _doctree: object
-) -> None:
-    """Load the script of the filter on the page that has one."""
-    if "gallery" in app.env.metadata.get(docname, {}):
-        app.add_js_file("gallery.js", loading_method="defer")
+    def role(self, *_: Any) -> Any:
+        """Return the function of a role."""
+        return (lambda _name, raw, *_: ([nodes.inline(raw, raw)], [])), []
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Add the directives."""
+    """Add the settings."""
     app.add_config_value("recipe_topics", [], "env", list)
     app.add_config_value("recipe_symptoms", [], "env", list)
-    app.add_directive("recipes", Recipes)
-    app.add_directive("recipe-topics", RecipeTopics)
-    app.add_directive("recipe-gallery", RecipeGallery)
-    app.add_directive("topic-cards", TopicCards)
-    app.connect("html-page-context", _add_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -274,6 +274,7 @@ def sources(page: Path, srcdir: Path, config: Config) -> list[Path]:
     return [page, page.with_suffix(".py"), outcome.path(page), *recorded]
 
 
+@noop.skipped
 def _load_early(app: Sphinx) -> None:
     """Load what is known of recipes that do not run, while the first of them starts."""
     conf = app.config.sphinx_gallery_conf

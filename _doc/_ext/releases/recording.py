@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 from sphinx.util import logging
 
-from _ext import files, gallery
+from _ext import files, gallery, noop
 from _ext.releases import drift, transcripts
 from _ext.run import outcome
 
@@ -28,6 +28,7 @@ def _note_finished(app: Sphinx, copy: Path) -> None:
         _record(app, copy)
 
 
+@noop.skipped
 def _check(app: Sphinx) -> None:
     """Compare all outputs with the transcripts, or record them."""
     conf = app.config.sphinx_gallery_conf

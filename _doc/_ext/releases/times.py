@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from _ext import gallery
+from _ext import gallery, noop
 from _ext.releases import transcripts
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def _settle(app: Sphinx, copy: Path) -> float | None:
     return record["seconds"]
 
 
+@noop.skipped
 def _settle_all(app: Sphinx) -> None:
     """Give cached recipes the recorded times too, before the times are listed."""
     for copy in gallery.current(app.srcdir, app.config.sphinx_gallery_conf):

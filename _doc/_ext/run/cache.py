@@ -26,7 +26,7 @@ from packaging.utils import canonicalize_name
 from sphinx.util import logging
 from sphinx_gallery import py_source_parser
 
-from _ext import gallery, recipe
+from _ext import gallery, noop, recipe
 from _ext.files import digest
 from _ext.run import outcome
 
@@ -170,6 +170,7 @@ def _read_settings(app: Sphinx, config: Config) -> None:
     app.recipe_settings = repr(sorted(conf.items()))
 
 
+@noop.skipped
 def _drop_stale_outputs(app: Sphinx) -> None:
     """Make Sphinx-Gallery run what is stale; forget what is gone or unreadable."""
     conf = app.config.sphinx_gallery_conf

@@ -51,6 +51,7 @@ def _is_copy(source: Path, script: Path) -> bool:
     return script.exists() and script.read_bytes() == source.read_bytes()
 
 
+@noop.skipped
 def _register(app: Sphinx) -> None:
     """Put the backend in the place of the one that Sphinx-Gallery names."""
     config = app.config

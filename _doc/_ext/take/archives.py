@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from sphinx.ext.intersphinx import InventoryAdapter
 
-from _ext import files, inventories
+from _ext import files, inventories, noop
 from _ext.answer import plain
 from _ext.recipe import applies, installed_torch, needed_torch, read
 from _ext.run import cache, outcome
@@ -99,6 +99,7 @@ def requirements(text: str) -> list[str]:
     return [minimum if pin.startswith("torch==") else pin for pin in needed]
 
 
+@noop.skipped
 def _write_all(app: Sphinx) -> None:
     """Write what is not there or not current."""
     links = _links(app)

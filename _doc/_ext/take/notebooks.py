@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from _ext import answer, gallery
+from _ext.recipe import META
 from _ext.run import outcome
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 #: The tag of the cells that install what a notebook needs.
 INSTALLATION = "installation"
 
-_META = re.compile(r"^\.\. meta::\n(?:[ \t]+.*(?:\n|\Z)|[ \t]*\n)*", re.MULTILINE)
 _ROLE = re.compile(
     r"(?P<literal>``.+?``)"
     r"|:(?:py:)?(?P<role>[a-z]+):`(?:(?P<text>[^`<]+?)\s*<(?P<in>[^`>]+)>|(?P<alone>[^`]+))`",
@@ -62,7 +62,7 @@ class Links:
         if found is not None:
             shown = "\n".join(self._answer(found))
             text = answer.replaced(text, shown)
-        return _ROLE.sub(self._role, _META.sub("", text))
+        return _ROLE.sub(self._role, META.sub("", text))
 
     def _answer(self, found: Answer) -> Iterator[str]:
         """Yield an answer in the reStructuredText that a notebook can have."""
