@@ -34,6 +34,8 @@ extensions = [
     # ours
     "_ext.garbage",
     "_ext.inventories",
+    "_ext.noop",
+    "_ext.dependencies",
     "_ext.run",
     "_ext.releases",
     "_ext.show",

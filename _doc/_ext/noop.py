@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 #: Settings under which Sphinx-Gallery's handler does nothing; it is called at 500.
-NO_GALLERY = {
+NO_GALLERY: dict[str, Any] = {
     "backreferences_dir": None,
     "examples_dirs": [],
     "gallery_dirs": [],

@@ -92,7 +92,7 @@ BEGINNING = (
         "..  recipes::\n\n   plot_a \n   plot_b\n",
         "More\n----\n\n.. recipes::\n\n   plot_a\n   plot_b\n",
         ".. recipes::\n\n   plot_a\n\n.. recipes::\n\n   plot_b\n",
-        "::\n\n  .. recipes::\n\n     plot_no\n\n.. recipes::\n\n   plot_a\n   plot_b\n",
+        "::\n\n  .. recipes::\n\n     plot_c\n\n.. recipes::\n\n  plot_a\n  plot_b\n",
         ".. csv-table::\n   :widths: 1\n\n   x\n\n.. recipes::\n\n   plot_a\n   plot_b",
     ],
 )
@@ -142,7 +142,7 @@ def test_directive_reads_its_names_alike():
 
 
 def test_beginning_of_a_card():
-    """A card shows whole sentences, of 60 characters or more where there are as many."""
+    """A card shows whole sentences, of 60 characters or more if there are."""
     first = "This sentence has a number, 2.8, and more than sixty characters."
     assert cards._beginning(f"Short. {first}\nAnother one.") == f"Short. {first}"
     assert cards._beginning("No end") == "No end"

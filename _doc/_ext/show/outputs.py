@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-_CODE = [Path(module.__file__) for module in (differences, history)] + [Path(__file__)]
+_CODE = [Path(str(module.__file__)) for module in (differences, history)] + [
+    Path(__file__)
+]
 
 
 @dependencies.kind("transcripts")
@@ -199,6 +201,5 @@ def _sentence(recipe: Recipe, state: str, release: str) -> str:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    app.setup_extension("_ext.dependencies")
     app.connect("doctree-read", _add_releases)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}
