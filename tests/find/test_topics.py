@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import runpy
+from types import SimpleNamespace
 
 import pytest
 from _ext import recipe
@@ -146,6 +147,22 @@ def test_beginning_of_a_card():
     first = "This sentence has a number, 2.8, and more than sixty characters."
     assert cards._beginning(f"Short. {first}\nAnother one.") == f"Short. {first}"
     assert cards._beginning("No end") == "No end"
+
+
+def test_releases_under_which_a_recipe_fails():
+    """Where all releases raise, or none does, nothing fails with one of them."""
+    raises, fine = {"caught": [["E", "no"]]}, {"caught": []}
+    known = {
+        "2.6": [raises, fine, raises],
+        "2.7": [raises, fine, fine],
+        "2.8": [raises, fine],
+    }
+    recipe = SimpleNamespace(
+        cells=[None] * 3,
+        releases=list(known),
+        history=lambda n: {r: cells[n] for r, cells in known.items() if cells[n:]},
+    )
+    assert cards.failing(recipe) == ["2.6"]
 
 
 def real_errors():

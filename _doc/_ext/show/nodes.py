@@ -86,10 +86,10 @@ def _resolve(
         title = env.titles[target].astext()
         shown += nodes.Text(f"{title}, {anchor.replace('-', ' ')}")
     page = app.builder.get_relative_uri(node["refdoc"], target)
-    one_page = not site.is_made(app) or "#" in page
-    query = "" if one_page else f"?torch={node['place_release']}"
-    address = f"{page}{query if node['place_release'] else ''}#{anchor}"
-    return nodes.reference("", "", *shown.children, internal=True, refuri=address)
+    if node["place_release"] and site.is_made(app):
+        page += f"?torch={node['place_release']}"
+    uri = f"{page}#{anchor}"
+    return nodes.reference("", "", *shown.children, internal=True, refuri=uri)
 
 
 def _make_plain(app: Sphinx, doctree: nodes.document, _docname: str) -> None:
