@@ -34,6 +34,8 @@ extensions = [
     # ours
     "_ext.garbage",
     "_ext.inventories",
+    "_ext.noop",
+    "_ext.dependencies",
     "_ext.run",
     "_ext.releases",
     "_ext.show",
@@ -58,7 +60,7 @@ suppress_warnings = [
 sphinx_gallery_conf = {
     "examples_dirs": ["../recipes"],
     "gallery_dirs": ["auto_recipes"],
-    # The page of the gallery is written by hand: see _ext/find/topics.py.
+    # The page of the gallery is written by hand: see _ext/find/cards.py.
     "copyfile_regex": r"index\.rst",
     # A recipe runs under its bare name, so the pattern must not ask for a folder.
     "filename_pattern": r"(^|[/\\])plot_[^/\\]*$",

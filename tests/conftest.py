@@ -96,12 +96,12 @@ class Site:
         return int(re.search(r"successfully executed (\d+) out of", self.log)[1])
 
     def files(self) -> dict[str, bytes]:
-        """Return what the build made for the reader, by path."""
+        """Return what the build made for the reader, by path: not ``.buildinfo``."""
         html = self.folder / "html"
         return {
             path.relative_to(html).as_posix(): path.read_bytes()
             for path in sorted(html.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.name != ".buildinfo"
         }
 
 

@@ -48,8 +48,10 @@ RUNNER_MODULES = (
     "run/outcome.py",
     "run/preload.py",
     "run/settings.py",
+    "show/layout.py",
     "show/pictures.py",
     "show/programs.py",
+    "show/svg.py",
 )
 
 
