@@ -93,6 +93,11 @@ def stamp(copy: Path) -> Path:
     return copy.with_name(f"{copy.name}.md5")
 
 
+def values(content: str) -> dict[str, Any]:
+    """Return the comments ``# sphinx_gallery_<name> = <value>`` of a cell."""
+    return py_source_parser.extract_file_config(content)
+
+
 def blocks(script: Path) -> list[Any]:
     """Return the blocks of a recipe, each with ``type``, ``content`` and ``lineno``."""
     return py_source_parser.split_code_and_text_blocks(script)[1]

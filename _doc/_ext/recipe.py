@@ -80,6 +80,7 @@ SETTINGS = {
     "end_ignore": Setting(lambda value: value is None, "give no value", many=True),
     "needs_program": Setting(_is_text, 'name the program, as in "g++"'),
     "needs_torch": Setting(_is_release, 'give the release as text, as in "2.8"'),
+    "picture": Setting(_is_text, "say what to see in the picture", many=True),
     "start_ignore": Setting(lambda value: value is None, "give no value", many=True),
     "tags": Setting(_is_list_of_texts, 'give a list, as in ["inputs", "run fails"]'),
     "time_limit": Setting(_is_time, "give seconds, as in 300"),

@@ -103,6 +103,9 @@ def _plain(node: tag) -> list[nodes.Node]:
     """Return what stands for an element of HTML; its children are plain already."""
     if node["tag"] == "form" or "recipe-picture" in node["classes"]:
         return []  # it needs a browser, or says nothing that a title does not
+    if node["tag"] == "pre":
+        text = node.astext()
+        return [nodes.literal_block(text, text, language="diff")]
     make = PLAIN.get(node["tag"])
     if make is None:
         return node.children

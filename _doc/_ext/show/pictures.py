@@ -4,16 +4,21 @@ Sphinx-Gallery calls :func:`scrape` after each cell. It finds the exported progr
 among the variables of the recipe, so recipes need no code for it. ``programs`` reads a
 program, ``layout`` says where everything is, ``svg`` writes it. The largest picture of
 a recipe, without its words, is its thumbnail.
+
+Pictures are folded. A cell unfolds that of its last program by a comment, which says
+what to see: ``# sphinx_gallery_picture = "The batch is a symbol now: s77."``.
 """
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 
+from _ext import gallery
 from _ext.show import programs, svg
 
 if TYPE_CHECKING:
@@ -36,6 +41,11 @@ class Drawn:
         self.card: Program | None = None
         self.path: Path | None = None
 
+    def before(self, content: Program) -> list[Program]:
+        """Return the programs that were seen before one."""
+        contents = [each for *_, each in self.seen]
+        return list(itertools.takewhile(lambda each: each is not content, contents))
+
     def new(self, variables: dict[str, Any]) -> Iterator[tuple[str, Program]]:
         """Yield the programs that are new, or were changed, by name."""
         for name, program in _programs(variables):
@@ -52,14 +62,19 @@ current = Drawn()
 
 def scrape(block: tuple, block_vars: dict, gallery_conf: dict) -> str:
     """Return the pictures of the programs that a cell made, for its page."""
-    del block, gallery_conf
+    del gallery_conf
     found = []
-    for name, content in current.new(block_vars["example_globals"]):
-        found.append(svg.figure(name, content, current.seen))
+    caption = gallery.values(block[1]).get("picture", "")
+    new = list(current.new(block_vars["example_globals"]))
+    for name, content in new:
+        is_last = content is new[-1][1]
+        found.append(
+            svg.figure(name, content, current.before(content), caption * is_last)
+        )
         if current.card is None or _weight(content) > _weight(current.card):
             current.card = content
             _write_card(block_vars["image_path_iterator"], content)
-    return "".join(map(_directive, found))
+    return "".join(map(_directive, filter(None, found)))
 
 
 def _programs(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -33,25 +33,32 @@ ALIKE = 0.4
 # -- The figure ------------------------------------------------------------------------
 
 
-def figure(name: str, content: Program, seen: list[tuple]) -> str:
-    """Return the figure of a program: its picture, what it has, what is new in it."""
-    same = [entry for entry in seen if entry[2] == content]
-    if same:
-        what = "the picture before" if same[-1] is seen[-1] else "an earlier picture"
-        words = f"<code>{html.escape(name)}</code> has the graph of {what}."
-        return f'<p class="program-same">{words}</p>'
-    before = seen[-1] if seen else None
-    fresh = _fresh(content, before[2]) if before else set()
-    caption = f"<code>{html.escape(name)}</code>: {_describe(content)}"
+def figure(name: str, content: Program, seen: list[Program], words: str = "") -> str:
+    """Return the figure of a program: its picture, what it has, what is new in it.
+
+    Parameters
+    ----------
+    name
+        What the recipe calls the program.
+    seen
+        The programs of earlier figures. There is no figure of one of them.
+    words
+        What is to be seen in the picture; it is folded where that is not said.
+    """
+    if content in seen:
+        return ""
+    fresh = _fresh(content, seen[-1]) if seen else set()
+    caption = html.escape(words)
     if fresh:
         caption += " A bar marks what differs from the picture before."
     label = html.escape(f"Graph of {name}: {_plain(content)}", quote=True)
+    summary = f"Graph of <code>{html.escape(name)}</code>: {_describe(content)}"
     return (
-        '<figure class="program">'
-        f'<div class="program-scroll" role="group" tabindex="0" '
+        f'<details class="program"{" open" * bool(words)}><summary>{summary}</summary>'
+        '<figure><div class="program-scroll" role="group" tabindex="0" '
         f'aria-label="Graph of {html.escape(name, quote=True)}">'
         f"{_svg(content, label, fresh)}</div>"
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figcaption>{caption.strip()}</figcaption></figure></details>"
     )
 
 
