@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 AROUND = (
     ".release-picker, .release-tested, .recipe-links, .headerlink, .sphx-glr-footer, "
     ".sphx-glr-signature, .sphx-glr-timing, .sphx-glr-thumbnails, "
-    ".sphx-glr-download-link-note, .program, .program-same"
+    ".sphx-glr-download-link-note, .program"
 )
 
 #: What Pagefind writes for pages other than ours.
