@@ -26,7 +26,6 @@ from weakref import WeakKeyDictionary
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from sphinx.util import logging
-from sphinx_gallery import py_source_parser
 
 from _ext import gallery, recipe
 from _ext.files import digest
@@ -277,17 +276,8 @@ def _restore_times(_: Sphinx) -> None:
     _pictures.clear()
 
 
-def _parse(path: Any) -> tuple[ast.Module, str]:
-    """Return the syntax tree and the text of a recipe, as Sphinx-Gallery wants them."""
-    text = Path(path).read_text("utf-8")
-    return recipe.tree(text), text
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    # Sphinx-Gallery parses each recipe seven times in a build, whatever has changed:
-    # https://github.com/sphinx-gallery/sphinx-gallery/issues/1282
-    py_source_parser.parse_source_file = _parse
     app.connect("config-inited", _read_settings, priority=1)
     app.connect("builder-inited", _drop_stale_outputs, priority=100)
     app.connect("builder-inited", _restore_times, priority=900)
