@@ -88,7 +88,7 @@ sphinx_gallery_conf = {
     "prefer_full_module": {r"^torch\.export\.dynamic_shapes\."},
     "write_computation_times": True,
 }
-recipe_time_limit = 120  # seconds
+recipe_time_limit = 120  # seconds of CPU time
 # The tags of recipes. Each recipe has one topic and one or more kinds of symptom; the
 # page of a topic, _doc/topics/<topic>.rst, lists its recipes in order.
 recipe_topics = [
