@@ -5,6 +5,10 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 JOBS ?= 0
+FROM := $(origin PYTHON)
+# What is given is text: make does not expand it, and the shell gets it as one word.
+$(foreach name,ARGS JOBS KEEP NAME ONCE PYTHON RELEASE SHARD SPHINX,$(eval override $(name) := $$(value $(name))))
+quote = '$(subst ','\'',$(1))'
 VENV := .venv$(if $(SPHINX),-$(SPHINX))
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BUILD := build/html
@@ -12,16 +16,16 @@ BUILD_SITE := $(BIN)/python -m sphinx -c . -n -W --keep-going -j auto -d build/d
 # What went wrong, once more, where it is not lost among all other lines.
 REPEAT := { status=$$?; echo; echo 'What went wrong:'; cat build/warnings.txt; exit $$status; } >&2
 
-ifneq ($(shell printf '%s' '$(JOBS)' | grep -cE '^[0-9]+$$'),1)
+ifneq ($(shell printf '%s\n' $(call quote,$(JOBS)) | grep -cvE '^[0-9]+$$'),0)
 $(error JOBS is "$(JOBS)": give a number of recipes to run side by side, or 0 for all cores)
 endif
 
-ifneq ($(filter-out lowest newest,$(SPHINX)),)
+ifneq ($(filter-out lowest newest,$(SPHINX))$(word 2,$(SPHINX)),)
 $(error SPHINX is "$(SPHINX)": lowest, newest, or nothing for the pinned versions)
 endif
 
-ifeq ($(origin PYTHON) $(wildcard $(VENV)/made),command line $(VENV)/made)
-ifneq ($(shell $(PYTHON) -V 2>&1),$(shell $(BIN)/python -V 2>&1))
+ifeq ($(FROM) $(wildcard $(VENV)/made),command line $(VENV)/made)
+ifneq ($(shell $(call quote,$(PYTHON)) -V 2>&1),$(shell $(BIN)/python -V 2>&1))
 $(error $(VENV) has $(shell $(BIN)/python -V), not $(PYTHON): remove $(VENV) first)
 endif
 endif
@@ -56,8 +60,8 @@ test: $(VENV)/made ## run the tests; builds the site first
 
 transcripts: $(VENV)/made ## record what the recipes print, and show what changed; RELEASE=2.9.1 or all: under other releases
 ifdef RELEASE
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.record $(RELEASE) --jobs $(JOBS) \
-	  $(if $(SHARD),--shard $(SHARD)) $(if $(KEEP),--keep)
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.record --jobs $(JOBS) $(if $(KEEP),--keep) \
+	  $(if $(SHARD),--shard=$(call quote,$(SHARD))) -- $(call quote,$(RELEASE))
 else
 	@$(BUILD_SITE) -w build/warnings.txt -D record_transcripts=1 _doc $(BUILD) || $(REPEAT)
 endif
@@ -69,7 +73,7 @@ inventories: $(VENV)/made ## fetch the addresses of other documentation (needs t
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.inventories
 
 bench: $(VENV)/made ## measure the build and print a table; ARGS=--help lists what can be left out
-	@$(BIN)/python tests/bench.py $(ARGS)
+	@$(BIN)/python tests/bench.py $(foreach word,$(ARGS),$(call quote,$(word)))
 
 serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
 	@$(BIN)/python -m sphinx_autobuild -c . --watch recipes --watch conf.py \
@@ -77,10 +81,10 @@ serve: $(VENV)/made ## build, serve and rebuild on every change, in the browser
 	  -d build/doctrees -D recipe_jobs=$(JOBS) --open-browser _doc $(BUILD)
 
 new: $(VENV)/made ## begin a recipe: NAME=plot_exporter_shapes_example
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.new '$(NAME)'
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.new -- $(call quote,$(NAME))
 
 recipe: $(VENV)/made ## build, serve and rebuild the page of one recipe: NAME=plot_exporter_shapes_zero_one
-	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.preview '$(NAME)' $(if $(ONCE),--once)
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.preview $(if $(ONCE),--once) -- $(call quote,$(NAME))
 
 lint: build/lint/made ## check style, spelling, markup, workflows and the anatomy of recipes
 	@build/lint/bin/ruff check .
@@ -99,14 +103,19 @@ linkcheck: $(VENV)/made ## check the links to other sites (needs the network); r
 clean: ## remove all that was generated, with kept environments in build, but not .venv
 	rm -rf build _doc/auto_recipes _doc/sg_execution_times.rst
 
+# "venv --clear" empties what a link leads to, which may be the environment of others.
+check_link = if [ -L $(1) ]; then echo '$(1) is a link, and what it leads to is not as $< says:' \
+	  'remove the link, or bring that environment up to date.' >&2; exit 1; fi
+
 # The environment, made anew when its requirements change.
 $(VENV)/made: requirements.txt $(if $(SPHINX),requirements-$(SPHINX).txt)
-	@command -v $(PYTHON) > /dev/null || { \
-	  echo 'There is no "$(PYTHON)": install Python 3.10 or later, or give make PYTHON=...' >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo '"$(PYTHON)" is too old: install Python 3.10 or later, or give make PYTHON=...' >&2; exit 1; }
+	@$(call check_link,$(VENV))
+	@command -v $(call quote,$(PYTHON)) > /dev/null || { \
+	  echo 'There is no '$(call quote,"$(PYTHON)")': install Python 3.10 or later, or give make PYTHON=...' >&2; exit 1; }
+	@$(call quote,$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo $(call quote,"$(PYTHON)")' is too old: install Python 3.10 or later, or give make PYTHON=...' >&2; exit 1; }
 	@echo 'Making the environment in $(VENV), which takes some minutes once.'
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(call quote,$(PYTHON)) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 ifdef SPHINX
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -r requirements-$(SPHINX).txt
@@ -115,7 +124,8 @@ endif
 
 # The tools of "make lint", in an environment of their own: a build does not need them.
 build/lint/made: requirements-lint.txt
-	@$(PYTHON) -m venv --clear build/lint
+	@$(call check_link,build/lint)
+	@$(call quote,$(PYTHON)) -m venv --clear build/lint
 	@build/lint/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt
 	@touch $@
 

@@ -53,6 +53,8 @@ suppress_warnings = [
     "git.dependency_not_found",
     "git.subprocess_error",
     "git.too_shallow",
+    # A space in the path of the checkout breaks no link: pages have relative addresses.
+    "sphinx_gallery.space_in_filename",
 ]
 
 # -- Recipes ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 import test_anatomy
 from _ext.commands import new, preview
 from _ext.find import topics
+from _ext.recipe import read
 from conftest import ROOT
 
 NAME = "plot_exporter_shapes_example"
@@ -60,7 +61,7 @@ def test_skeleton_runs(root):
 def test_skeleton_has_the_topic_of_its_name(root, name, topic):
     """The recipe is tagged and listed under the topic that its name says."""
     recipe, _ = new.create(name, root)
-    assert recipe.read(recipe).tags[0] == topic
+    assert read(recipe).tags[0] == topic
     assert topics.listed(root / "_doc", topic)[-1] == name
 
 
@@ -100,13 +101,11 @@ def test_page_that_was_not_built(monkeypatch, tmp_path, there):
             page.touch()
         return 0
 
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes/plot_x.py").touch()
     monkeypatch.setattr(preview, "ROOT", tmp_path)
+    monkeypatch.setattr(preview, "all_recipes", lambda: [tmp_path / "plot_x.py"])
     monkeypatch.setattr(preview, "prepare", lambda _: page.parents[2])
     monkeypatch.setattr(preview.subprocess, "call", build)
-    monkeypatch.setattr(sys, "argv", ["preview", "plot_x", "--once"])
-    assert preview.main() == (0 if there else 1)
+    assert preview.main(["plot_x", "--once"]) == (0 if there else 1)
 
 
 def test_page_alone(root):
