@@ -279,3 +279,24 @@ def test_messages_are_those_that_were_recorded(tmp_path):
     assert records.settled([other], path) == [cell]
     changed = {**other, "output": ["y"]}
     assert records.settled([changed], path) == [changed]
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "reached"),
+    [
+        ({"status": "runs"}, "runs", [True, True, True]),
+        ({}, "runs", [True, True, True]),
+        ({"status": "fails", "error": 1}, "fails", [True, True, False]),
+        ({"status": "fails", "death": "killed"}, "fails", [False, False, False]),
+    ],
+)
+def test_cells_that_were_reached(tmp_path, found, state, reached):
+    """Nothing is said of a cell that was not run; where it died nobody knows."""
+    cells = [{"source": str(n), "output": [], "error": None} for n in range(3)]
+    if number := found.get("error"):
+        cells[number]["error"] = "E"
+    path = tmp_path / "plot_x.json"
+    path.write_text(json.dumps({**found, "cells": cells}), "utf-8")
+    record = records.recorded(path, "", cells)
+    assert record.state == state
+    assert [cell is not None for cell in record.cells] == reached

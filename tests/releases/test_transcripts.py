@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -152,3 +154,24 @@ def test_two_releases_with_one_name():
     config = SimpleNamespace(torch_releases=["2.9.0", "2.9.1"], torch_pinned="2.13")
     with pytest.raises(ConfigError, match="torch_releases names two releases"):
         transcripts.folders(config)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("as everywhere", None),
+        ("at 0x7f0123456789", "prints a memory address: at 0x7f0123456789;"),
+        (f"in {Path.home()}/x", f"prints a path: in {Path.home()}/x;"),
+        (f"in {sys.prefix}/lib", f"prints a path: in {sys.prefix}/lib;"),
+        ("in /the/checkout/conf.py", "prints a path: in /the/checkout/conf.py;"),
+    ],
+)
+def test_traces_of_the_machine(caplog, output, said):
+    """What would be another output on another machine is named, with its cell."""
+    cells = [{"line": 7, "output": ["first", output]}]
+    app = SimpleNamespace(confdir="/the/checkout")
+    drift.warn_of_machine_traces(app, Path("plot_any.py"), cells)
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == (1 if said else 0)
+    for message in found:
+        assert message.startswith(f"recipes/plot_any.py: the cell at line 7 {said}")
