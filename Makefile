@@ -42,7 +42,7 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
 	  | column -t -s '|'
 	@echo
-	@echo 'Variables: PYTHON=python3.12 (makes the environment), JOBS=1 (recipes side by side; 0: all cores),'
+	@echo 'Variables: PYTHON=python3.12 (makes the environment), JOBS=1 (recipes or tests side by side; 0: all cores),'
 	@echo 'SPHINX=lowest or newest (of Sphinx, Sphinx-Gallery and furo, in an environment of their own),'
 	@echo 'NAME=plot_exporter_... (of a recipe), ONCE=1 (build its page, do not serve it),'
 	@echo 'RELEASE=2.9.1 or all, SHARD=2/4 (a quarter of the recipes), KEEP=1 (the environments of releases)'
@@ -55,8 +55,8 @@ zip: html ## pack the site into build/torch-export-cookbook.zip, to be read with
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.take.offline $(BUILD) build/torch-export-cookbook.zip
 	@echo "Done: unpack build/torch-export-cookbook.zip and open index.html in it"
 
-test: $(VENV)/made ## run the tests; builds the site first
-	@$(BIN)/python -m pytest
+test: $(VENV)/made $(VENV)/optree/made ## run the tests; builds the site first; FAST=1: neither browser nor recipes once more
+	@$(BIN)/python -m pytest -n $(if $(filter 0,$(JOBS)),logical,$(JOBS)) $(if $(FAST),-m 'not rerun and not browser')
 
 transcripts: $(VENV)/made ## record what the recipes print, and show what changed; RELEASE=2.9.1 or all: under other releases
 ifdef RELEASE
@@ -86,7 +86,7 @@ new: $(VENV)/made ## begin a recipe: NAME=plot_exporter_shapes_example
 recipe: $(VENV)/made ## build, serve and rebuild the page of one recipe: NAME=plot_exporter_shapes_zero_one
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.preview $(if $(ONCE),--once) -- $(call quote,$(NAME))
 
-lint: build/lint/made ## check style, spelling, markup, workflows and the anatomy of recipes
+lint: build/lint/made ## check style, spelling, markup, workflows, types and the anatomy of recipes
 	@build/lint/bin/ruff check .
 	@build/lint/bin/ruff format --check --quiet . || { echo 'Run: build/lint/bin/ruff format .' >&2; exit 1; }
 	@build/lint/bin/codespell README.md CONTRIBUTING.md Makefile conf.py recipes tests _doc/*.rst _doc/topics _doc/_ext _doc/_static
@@ -94,8 +94,10 @@ lint: build/lint/made ## check style, spelling, markup, workflows and the anatom
 	@build/lint/bin/zizmor --offline --no-progress --quiet .github
 	@if command -v actionlint > /dev/null; then actionlint; else \
 	  echo 'The workflows were not checked by actionlint: it is not installed.'; fi
-	@if [ -e $(VENV)/made ]; then $(BIN)/python -m pytest -q tests/test_anatomy.py -k 'not test_recorded and not test_running_time'; else \
-	  echo 'The anatomy of recipes was not checked: "make html" makes the environment that it needs.'; fi
+	@if [ -e $(VENV)/made ]; then \
+	  build/lint/bin/mypy --python-executable $(BIN)/python; \
+	  $(BIN)/python -m pytest -q tests/test_anatomy.py -k 'not test_recorded and not test_running_time'; else \
+	  echo 'Types and the anatomy of recipes were not checked: "make html" makes the environment that they need.'; fi
 
 linkcheck: $(VENV)/made ## check the links to other sites (needs the network); report in build/linkcheck
 	@$(BIN)/python -m sphinx -c . -b linkcheck -d build/doctrees -D recipe_jobs=$(JOBS) -q _doc build/linkcheck
@@ -121,6 +123,12 @@ ifdef SPHINX
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -r requirements-$(SPHINX).txt
 endif
 	@touch $@
+
+# What a test runs recipes beside. Not in the environment: torch differs where it is.
+$(VENV)/optree/made: $(VENV)/made requirements-optree.txt
+	@rm -rf $(VENV)/optree
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/optree \
+	  -r requirements-optree.txt && touch $@ || echo 'pip could not install optree: the tests with it are skipped.'
 
 # The tools of "make lint", in an environment of their own: a build does not need them.
 build/lint/made: requirements-lint.txt
