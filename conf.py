@@ -53,6 +53,8 @@ suppress_warnings = [
     "git.dependency_not_found",
     "git.subprocess_error",
     "git.too_shallow",
+    # A space in the path of the checkout breaks no link: pages have relative addresses.
+    "sphinx_gallery.space_in_filename",
 ]
 
 # -- Recipes ---------------------------------------------------------------------------
@@ -87,7 +89,7 @@ sphinx_gallery_conf = {
     "prefer_full_module": {r"^torch\.export\.dynamic_shapes\."},
     "write_computation_times": True,
 }
-recipe_time_limit = 120  # seconds
+recipe_time_limit = 120  # seconds of CPU time
 # The tags of recipes. Each recipe has one topic and one or more kinds of symptom; the
 # page of a topic, _doc/topics/<topic>.rst, lists its recipes in order.
 recipe_topics = [

@@ -8,11 +8,15 @@ import json
 import re
 import runpy
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from _ext import recipe
 from _ext.find import topics
 from conftest import RECIPES, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONF = runpy.run_path(str(ROOT / "conf.py"))
 
@@ -38,7 +42,25 @@ BROAD = {"BaseException", "Exception"}
 #: Seconds that a recipe may take under the pinned release, recorded beside others.
 LONGEST = 30
 
-each_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+
+def each_recipe(check):
+    """Make one test of what is checked of each recipe; it names all that are wrong.
+
+    The check of one recipe is its attribute ``check``.
+    """
+
+    def test(subtests):
+        for path in RECIPES:
+            with subtests.test(recipe=path.stem):
+                check(path)
+
+    test.__doc__, test.check = check.__doc__, check
+    return test
+
+
+def nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of a recipe."""
+    return list(ast.walk(recipe.tree(path.read_text("utf-8"))))
 
 
 @each_recipe
@@ -71,8 +93,8 @@ def test_nothing_is_left_to_write(path):
 @each_recipe
 def test_symptom_is_shown(path):
     """A recipe raises its symptom live, and says what a release does without it."""
-    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
-    assert any(isinstance(n, ast.Try) and n.handlers and n.orelse for n in nodes), (
+    tries = [node for node in nodes(path) if isinstance(node, ast.Try)]
+    assert any(node.handlers and node.orelse for node in tries), (
         "Show what is refused: catch it with try and except, by its type, and say in "
         "an else clause what a release does that does not refuse it."
     )
@@ -112,7 +134,7 @@ def test_topics_list_each_recipe_once():
 @each_recipe
 def test_exceptions_are_caught_narrowly(path):
     """A recipe catches the exception that it is about, not any."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.ExceptHandler):
             names = {ast.unparse(name) for name in _types(node)}
             assert names and not names & BROAD, (
@@ -133,7 +155,7 @@ def test_no_assertion_where_it_would_be_caught(path):
 
     A comparison that is expected to fail is caught by its exact type.
     """
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Try) and node.handlers:
             caught = [ast.unparse(name) for h in node.handlers for name in _types(h)]
             if caught == ["AssertionError"] and node.orelse:
@@ -156,8 +178,7 @@ def _is_assertion(node: ast.AST) -> bool:
 @each_recipe
 def test_results_are_compared(path):
     """A recipe compares the program with the model, and asserts what it claims."""
-    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
-    found = {type(node) for node in nodes if _is_assertion(node)}
+    found = {type(node) for node in nodes(path) if _is_assertion(node)}
     assert ast.Call in found, (
         "Compare the results of program and model with torch.testing.assert_close, on "
         "at least three shapes that were not traced."
@@ -169,7 +190,7 @@ def test_results_are_compared(path):
 def test_imports(path):
     """A recipe needs what its reader has: torch, NumPy, the standard library."""
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -215,17 +236,18 @@ def _labels() -> set[str]:
     }
 
 
-@each_recipe
 @pytest.mark.parametrize("release", CONF["torch_releases"])
-def test_recorded_under_each_release(path, release):
+def test_recorded_under_each_release(release, subtests):
     """A recipe runs to its end under each release that has what it needs."""
-    record = ROOT / f"_doc/transcripts/{release}/{path.stem}.json"
-    assert record.exists(), f"Run 'make transcripts RELEASE={release}'."
-    found = json.loads(record.read_text("utf-8"))
-    assert found["status"] != "fails", (
-        f"It fails with torch {release}: catch what this release raises, or say "
-        "'# sphinx_gallery_needs_torch'."
-    )
+    for path in RECIPES:
+        record = ROOT / f"_doc/transcripts/{release}/{path.stem}.json"
+        with subtests.test(recipe=path.stem):
+            assert record.exists(), f"Run 'make transcripts RELEASE={release}'."
+            found = json.loads(record.read_text("utf-8"))
+            assert found["status"] != "fails", (
+                f"It fails with torch {release}: catch what this release raises, or "
+                "say '# sphinx_gallery_needs_torch'."
+            )
 
 
 @each_recipe

@@ -118,6 +118,7 @@ def _given(app: Sphinx) -> str:
     files = set(_files(srcdir, besides=_generated(app)))
     for folder in app.config.sphinx_gallery_conf["examples_dirs"]:
         files |= set(_files(srcdir / folder))
+    files |= set(os.get_exec_path())  # a program that a recipe needs comes or goes
     date = os.environ.get("SOURCE_DATE_EPOCH")
     return digest(
         repr((_states[app].settings, sys.version, _installed(), date, stats(files)))

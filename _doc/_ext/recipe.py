@@ -311,13 +311,17 @@ def applies(source: str) -> bool:
     return needed is None or Version(installed_torch()) >= Version(needed)
 
 
-def missing_program(source: str) -> str | None:
-    """Return the program that a recipe needs and this machine does not have.
+def needed_program(source: str) -> str | None:
+    """Return the program without which a recipe prints something else, if it names one.
 
-    A recipe that prints something else without a program names it by a comment:
-    ``# sphinx_gallery_needs_program = "g++"``.
+    A recipe names it by a comment: ``# sphinx_gallery_needs_program = "g++"``.
     """
-    program = _settings(source).get("needs_program")
+    return _settings(source).get("needs_program")
+
+
+def missing_program(source: str) -> str | None:
+    """Return the program that a recipe needs and this machine does not have."""
+    program = needed_program(source)
     return program if program and not shutil.which(program) else None
 
 
