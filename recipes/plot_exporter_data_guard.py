@@ -80,6 +80,7 @@ class LimitWhere(torch.nn.Module):
         return x.cumsum(dim=1)
 
 
+# sphinx_gallery_picture = "where chooses between two results: no branch is left."
 program = torch.export.export(
     LimitWhere(), (x,), dynamic_shapes=({0: batch},), strict=False
 )

@@ -5,7 +5,7 @@ Do not use a Module as an input
 ===============================
 
 .. answer::
-   :cost: Nothing at run time.
+   :cost: Nothing at run time. PyTorch 2.6 needs one more line, see *Limitations*.
 
    The exporter does not look into a :class:`torch.nn.Module` that is not registered:
    the tensors in its lists and attributes become constants, and the exported program
@@ -89,6 +89,7 @@ _, other = make_inputs(DynamicCache, batch=4, length=5)
 frozen = None  # what it stays on PyTorch 2.6
 # sphinx_gallery_end_ignore
 try:
+    # sphinx_gallery_picture = "The program has no input but x."
     frozen = torch.export.export(model, (x, cache), strict=False)
     print("inputs:", frozen.graph_signature.user_inputs)
     run = frozen.module()
@@ -138,6 +139,7 @@ x, cache = make_inputs(DynamicCache, batch=4, length=11)
 batch = torch.export.Dim("batch", min=1, max=1024)
 clength = torch.export.Dim("clength", min=1, max=1024)
 dynamic_shapes = ({0: batch}, [[{0: batch, 2: clength}], [{0: batch, 2: clength}]])
+# sphinx_gallery_picture = "The tensors of the cache are inputs now."
 program = torch.export.export(model, (x, cache), dynamic_shapes=dynamic_shapes)
 
 print(program.graph_signature.user_inputs)

@@ -84,6 +84,7 @@ class Heads(torch.nn.Module):
         return heads.softmax(dim=-1)
 
 
+# sphinx_gallery_picture = "The batch is a symbol and not 4."
 program = torch.export.export(Heads(), (x,), dynamic_shapes=({0: batch},), strict=False)
 print(program.range_constraints)
 
