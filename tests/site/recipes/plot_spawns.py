@@ -11,4 +11,5 @@ import subprocess
 
 held = open(os.environ["HELD_BY_A_RECIPE"], "w")
 fcntl.flock(held, fcntl.LOCK_EX)
-child = subprocess.Popen(["sleep", "1000"], pass_fds=[held.fileno()])
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+child = subprocess.Popen(["sleep", "1000"], pass_fds=[held.fileno()], **quiet)
