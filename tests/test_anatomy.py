@@ -36,6 +36,22 @@ LABELS = {
     "plot_exporter_shapes_lost_dimension": "l-plot-exporter-lost_dynamic_dimension",
 }
 
+#: The sections of a recipe, in their order, and those that each has.
+SECTIONS = (
+    "The problem",
+    "The fix",
+    "Why it happens",
+    "Other fixes",
+    "Check",
+    "Limitations",
+    "Summary",
+)
+REQUIRED = ("The problem", "The fix", "Why it happens", "Check", "Summary")
+
+#: The recipes that do not answer first yet, and how many there were at the most.
+OLD_FORM = set((ROOT / "tests/old_form.txt").read_text("utf-8").split())
+MOST_OLD = 67
+
 #: Exceptions that also mean that the recipe itself is wrong.
 BROAD = {"BaseException", "Exception"}
 
@@ -73,10 +89,15 @@ def test_front(path):
     assert about.label == label, f"Begin the docstring with '.. _{label}:'."
     assert len(about.title) <= 72, "Shorten the title to 72 characters."
     assert about.symptom, "Say the symptom in a paragraph under the title."
-    assert 20 <= len(about.description) <= 160, (
-        "End the docstring with '.. meta::' and a ':description:' of 20 to 160 "
-        "characters that says what to do."
-    )
+    if about.answer:
+        assert len(about.description.split()) <= 50, (
+            "Shorten the cause in the answer to 50 words."
+        )
+    else:
+        assert 20 <= len(about.description) <= 160, (
+            "End the docstring with '.. meta::' and a ':description:' of 20 to 160 "
+            "characters that says what to do."
+        )
     assert len(about.keywords) >= 3, (
         "Give at least three search words in ':keywords:', separated by commas."
     )
@@ -86,18 +107,48 @@ def test_front(path):
 def test_nothing_is_left_to_write(path):
     """A recipe has none of the places that ``make new`` leaves to its author."""
     lines = enumerate(path.read_text("utf-8").splitlines(), 1)
-    left = [number for number, line in lines if "write this" in line.lower()]
+    left = [number for number, line in lines if re.search("[Ww]rite this[:,]", line)]
     assert not left, f"Line {left[0]}: put your own words in place of 'write this'."
 
 
 @each_recipe
 def test_symptom_is_shown(path):
-    """A recipe raises its symptom live, and says what a release does without it."""
+    """A recipe raises its symptom live; in the old form it says when it does not."""
     tries = [node for node in nodes(path) if isinstance(node, ast.Try)]
-    assert any(node.handlers and node.orelse for node in tries), (
-        "Show what is refused: catch it with try and except, by its type, and say in "
-        "an else clause what a release does that does not refuse it."
+    if path.stem in OLD_FORM:
+        tries = [node for node in tries if node.orelse]
+    assert any(node.handlers for node in tries), (
+        "Show what fails: catch it with try and except, by its type, and print it."
     )
+
+
+@each_recipe
+def test_answer_is_there(path):
+    """A recipe has an answer, and its sections in their order."""
+    about = recipe.read(path)
+    if path.stem in OLD_FORM:
+        assert not about.answer, "It has an answer: take it out of tests/old_form.txt."
+        return
+    assert about.answer, (
+        "Write the directive '.. answer::' under the title: CONTRIBUTING.md says how."
+    )
+    found = [name for name in headings(path) if name in SECTIONS]
+    wanted = [name for name in SECTIONS if name in found]
+    assert found == wanted, f"Put the sections in this order: {', '.join(wanted)}."
+    missing = [name for name in REQUIRED if name not in found]
+    assert not missing, f"It has no section '{missing[0]}'."
+
+
+def headings(path: Path) -> list[str]:
+    """Return the titles of the sections of a recipe."""
+    text = path.read_text("utf-8")
+    return re.findall(r"^# (\S.*)\n# \+{3,}$", text, re.MULTILINE)
+
+
+def test_old_form_only_shrinks():
+    """The list of recipes without an answer names recipes, and not more than it did."""
+    assert {path.stem for path in RECIPES} >= OLD_FORM
+    assert len(OLD_FORM) <= MOST_OLD
 
 
 @each_recipe

@@ -119,14 +119,16 @@ def test_page_alone(root):
 #: What is wrong with a recipe: the check, what is replaced by what, the message.
 BROKEN = [
     ("front", ".. _l-plot-", ".. _plot-", "Begin the docstring with '.. _l-plot-"),
-    ("front", "Write this: the symptom as", "Write " * 12, "Shorten the title"),
-    ("front", "   :description:", "   :author:", "a ':description:' of 20 to 160"),
+    ("front", "Write this: what to do", "Write " * 12, "Shorten the title"),
+    ("front", "   Write this: the cause", "   Write" + " so" * 50, "to 50 words"),
     ("front", "write this, Con", "Con;", "at least three search words"),
     ("tags", "# sphinx_gallery_tags", "# gallery_tags", "Say above the first import"),
     ("tags", '["dynamic shapes"', '["shapes"', "The first tag is the topic: one of"),
     ("tags", ', "export fails"]', "]", "Add a kind of symptom"),
     ("tags", '"export fails"]', '"fails"]', "The tags after the first are of"),
-    ("symptom_is_shown", "else:", "finally:", "say in an else clause"),
+    ("answer_is_there", ".. answer::", ".. note::", "Write the directive"),
+    ("answer_is_there", "# The fix\n", "# Check\n", "sections in this order"),
+    ("answer_is_there", "# Summary\n", "# The end\n", "no section 'Summary'"),
     (
         "exceptions_are_caught_narrowly",
         "torch._dynamo.exc.UserError",
@@ -158,6 +160,15 @@ def test_broken_recipe(root, monkeypatch, broken):
     monkeypatch.setattr(test_anatomy, "ROOT", root)
     with pytest.raises(AssertionError, match=re.compile(message, re.DOTALL)):
         getattr(test_anatomy, f"test_{check}").check(path)
+
+
+def test_recipe_without_a_failure(root):
+    """A recipe that catches nothing is told to show what fails."""
+    path, _ = new.create(NAME, root)
+    text = re.sub("^except .*:$", "finally:", path.read_text("utf-8"), flags=re.M)
+    path.write_text(text, "utf-8")
+    with pytest.raises(AssertionError, match="Show what fails"):
+        test_anatomy.test_symptom_is_shown.check(path)
 
 
 def test_unlisted_recipe(root, monkeypatch):
