@@ -165,7 +165,9 @@ def test_broken_recipe(root, monkeypatch, broken):
 def test_recipe_without_a_failure(root):
     """A recipe that catches nothing is told to show what fails."""
     path, _ = new.create(NAME, root)
-    text = re.sub("^except .*:$", "finally:", path.read_text("utf-8"), flags=re.M)
+    text = re.sub(
+        "^except .*:$", "finally:", path.read_text("utf-8"), flags=re.MULTILINE
+    )
     path.write_text(text, "utf-8")
     with pytest.raises(AssertionError, match="Show what fails"):
         test_anatomy.test_symptom_is_shown.check(path)
