@@ -48,8 +48,8 @@ _OUTPUT = re.compile(
 )
 _TIME = re.compile(r"\n\.\. rst-class:: sphx-glr-timing\n\n   .*\n\n")
 _PICTURE = re.compile(r"sphx_glr_(.+)_(?:thumb|\d{3,})\.")
-#: The class of the note above the title that leads to the downloads.
-NOTE = "sphx-glr-download-link-note"
+#: The class of the note above the title that leads to the downloads, and of these.
+NOTE, DOWNLOADS = "sphx-glr-download-link-note", "sphx-glr-footer-example"
 
 _TITLE = ".. rst-class:: sphx-glr-example-title"
 

@@ -46,7 +46,7 @@ def _issue(app: Sphinx, page: str, title: str) -> str:
     return f"{app.config.repository.rstrip('/')}/issues/new?{query}"
 
 
-def _notebook(app: Sphinx, page: str) -> str | None:
+def colab(app: Sphinx, page: str) -> str | None:
     """Return the address of a recipe's notebook in Colab."""
     file, files = f"{page}.ipynb", cast("dict[Any, Any]", app.env.dlfiles)
     known = files.get(Path(file)) or files.get(file)  # the second is for Sphinx 8.1
@@ -71,7 +71,6 @@ def _add_links(
     context["launch"] = {
         "edit": edit,
         "issue": _issue(app, page, app.env.titles[page].astext()),
-        "notebook": _notebook(app, page),
     }
 
 
