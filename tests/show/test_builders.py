@@ -73,8 +73,8 @@ def build(site):
     """Return a function that builds the site; all share what Sphinx keeps of pages."""
     built = {}
 
-    def build(builder):
-        if builder not in built:
+    def build(builder, *, again=False):
+        if builder not in built or again:
             built[builder] = site.folder / builder
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("SITE_URL", ADDRESS)
@@ -194,6 +194,7 @@ def test_other_formats(build, builder, name):
     assert "the result is 12.0" in text
     assert "runs with other output" in text
     assert "Paste an error" not in text
+    assert "?torch=" not in text
 
 
 def test_text_of_lists(build):
@@ -204,3 +205,15 @@ def test_text_of_lists(build):
     gallery = (folder / "gallery.txt").read_text("utf-8")
     assert "Export a model" in gallery
     assert "All topics" not in gallery
+
+
+def test_builders_do_not_mistake_each_other(site, build):
+    """What changed before a build by one builder is not up to date for another."""
+    build("html")
+    build("dirhtml")
+    record = json.loads(site.transcript("plot_export").read_text("utf-8"))
+    record["cells"][0]["caught"] = [["ValueError", "quite another message"]]
+    site.write_transcript("2.11.0", "plot_export", record)
+    for builder in ("dirhtml", "html"):
+        text = (build(builder, again=True) / "errors.json").read_text("utf-8")
+        assert "quite another message" in text

@@ -202,6 +202,50 @@ def test_difference_is_marked(block):
     assert "fresh" not in unlike
 
 
+def test_numbers_of_symbols_make_no_difference():
+    """Each export gives symbols other numbers; that is not marked as new."""
+
+    def program(symbol):
+        sizes = (("[", False), (symbol, True), ("]", False))
+        return Program([Box("input", [Line("x", sizes), Line("y", sizes)])])
+
+    assert svg._fresh(program("s77"), program("s3")) == set()
+    assert svg._fresh(program("u0"), program("s3")) == set()  # nothing in common
+    longer = Program([Box("input", [*program("s1").boxes[0].lines, Line("z")])])
+    assert svg._fresh(longer, program("s3")) == {(0, 2)}
+
+
+def test_card_shows_what_can_be_made_out():
+    """The largest program is on the card, but one of too many boxes is the last."""
+    sizes = [3, pictures.ON_A_CARD, pictures.ON_A_CARD + 1, 60]
+    drawn = [Program([Box("operators", [])] * size) for size in sizes]
+    assert sorted(sizes, key=lambda n: pictures._weight(drawn[sizes.index(n)])) == [
+        60,
+        pictures.ON_A_CARD + 1,
+        3,
+        pictures.ON_A_CARD,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2**63 - 1, "end"),
+        (2**62, "end"),
+        (3, "3"),
+        (True, ""),
+        (0.123456, "0.1235"),
+        ([1, 2], "[1, 2]"),
+        ([1, None], ""),
+        ("mean", "mean"),
+        ("x" * (programs.LONG + 1), ""),
+    ],
+)
+def test_literals(value, text):
+    """Numbers are written briefly; the end of a slice is no number of 19 digits."""
+    assert programs._literal(value) == text
+
+
 def test_same_graph_is_drawn_once(block):
     """A program with the graph of an earlier one is told and not drawn again."""
     content = programs.read(block)

@@ -99,7 +99,8 @@ def _write(app: Sphinx, error: Exception | None) -> None:
     if noop.nothing_changed(app) and target.exists():
         return
     pages = _pages(app)
-    state = files.digest(repr((pages, AROUND, metadata.version("pagefind"))))
+    made_with = AROUND, metadata.version("pagefind")
+    state = files.digest(repr((str(app.outdir), pages, made_with)))
     stamp = Path(app.doctreedir, "search.state")
     if target.exists() and stamp.exists() and stamp.read_text() == state:
         return
