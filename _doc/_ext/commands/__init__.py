@@ -1,0 +1,1 @@
+"""What contributors call through make."""
