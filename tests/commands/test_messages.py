@@ -229,6 +229,26 @@ def test_reports_and_constants_are_messages(tmp_path):
     assert expected == set(found(tmp_path, source))
 
 
+def test_a_message_that_is_kept_for_later_counts(tmp_path):
+    """A variable or an argument with such a name holds a message, once."""
+    source = """
+        def f(self, x):
+            msg = f"not all values of {x}"
+            msg += " satisfy the guard"
+            self.violations.append((x, msg))
+            self.keep(x, hint=f"you may have meant {x}")
+            if x:
+                message = "cannot export"
+                raise ValueError(message + " this at all")
+    """
+    expected = [
+        ("cannot export this at all", "ValueError"),
+        ("not all values of {} satisfy the guard", "report"),
+        ("you may have meant {}", "report"),
+    ]
+    assert sorted(found(tmp_path, source)) == expected
+
+
 def test_every_text_that_a_helper_is_given_counts(tmp_path):
     """A helper that is given the class of the exception too is a call site."""
     source = """

@@ -55,6 +55,8 @@ _CONSTANTS = re.compile(
     r"\w*(MSG|MESSAGE|ERROR|WARN|HINT|REPORT|HELP|REASON|_NOTE)\w*"
     r"|_*(\w+_)?(msg|message|hint)(_\w+)?"
 )
+# Variables and arguments that hold a message, wherever it is printed in the end.
+_MESSAGES = re.compile(r"_*(\w+_)?(msg|message|reason|explanation|hint)s?(_\w+)?")
 _GENERATED = re.compile(r"""_assert\(.*, (["'])(.*)\1\)""")
 _HINTS = "graph_break_hints"
 
@@ -113,6 +115,7 @@ class Walk:
         self.found: list[Found] = []
         self.returned: list[Texts] = []
         self._later: list[Function] = []
+        self._held: list[Texts] = []
 
     # -- What names stand for --
 
@@ -209,6 +212,7 @@ class Walk:
             walk = Walk(self.module, {**self.local, **parameters}, self.owner)
             walk.follow(function.body)
             walk.follow_functions()
+            walk.note_held()
             self.found += walk.found
             self._note_returned(function, walk.returned)
 
@@ -245,6 +249,7 @@ class Walk:
         """Note what a target stands for from here on."""
         if isinstance(target, ast.Name):
             self.local[target.id] = texts
+            self._hold(target.id, texts)
         elif isinstance(target, ast.Attribute):
             self._note_attribute(target, node)
         elif isinstance(target, ast.Tuple | ast.List):
@@ -285,6 +290,8 @@ class Walk:
             if applies(node, name, self.module):
                 note(self, node, name)
                 return
+        for word in node.keywords:
+            self._hold(word.arg or "", evaluate(word.value, self))
         for sink in self.module.sinks_of(name):
             value = argument(node, sink.position, sink.name)
             self.note(evaluate(value, self), sink.kind, least=FEWEST_WORDS)
@@ -331,6 +338,20 @@ class Walk:
         for name, texts in self.local.items():
             if shared or _CONSTANTS.fullmatch(name):
                 self.note(texts, "hint" if shared else "report", least=FEWEST_WORDS)
+
+    def _hold(self, name: str, texts: Texts) -> None:
+        """Keep what a variable or an argument holds, if its name says a message."""
+        if not self.depth and _MESSAGES.fullmatch(name):
+            self._held.append(texts)
+
+    def note_held(self) -> None:
+        """Note messages that are held, and are not printed whole in the function."""
+        held = dict.fromkeys(text for texts in self._held for text in texts)
+        printed = {found.text for found in self.found}
+        for text in held:
+            longer = (other for other in {*held, *printed} if other != text)
+            if text not in printed and not any(text in other for other in longer):
+                self.note((text,), "report", least=FEWEST_WORDS)
 
     def in_exception(self) -> bool:
         """Tell whether the statements are in a class of exceptions."""

@@ -325,7 +325,7 @@ def span(having: list[str], releases: list[str]) -> dict[str, Any]:
 
 def file_of(line: dict[str, Any]) -> str:
     """Return the name of the file of a message: of its area, or of graph breaks."""
-    apart = line["kind"] == "graph break"  # half of Dynamo's
+    apart = (line["area"], line["kind"]) == ("dynamo", "graph break")  # half of them
     return f"{line['area']}{' graph breaks' * apart}.jsonl".replace(" ", "-")
 
 
