@@ -23,7 +23,7 @@ from _ext.answer import plain
 from _ext.find import topics
 from _ext.recipe import read
 from _ext.releases.differences import label
-from _ext.releases.history import folders, load, recipes
+from _ext.releases.history import folders, load, recipes, short
 from _ext.show.answer import FIX
 from _ext.show.nodes import element, page_link
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sphinx.config import Config
     from sphinx.environment import BuildEnvironment
 
+    from _ext.find.catalogue import Catalogue, Decision
     from _ext.releases.history import Recipe, Record
 
 #: The version of the format of ``errors.json``; it changes when a reader would break.
@@ -39,6 +40,12 @@ FORMAT = 2
 
 #: Characters of a message that are kept. The rest is advice that others have, too.
 LONGEST = 2000
+
+#: Characters of a text that no recipe answers: enough to know it.
+SHORTER = 200
+
+#: What is decided of a text that no recipe answers.
+SILENT = ("internal", "open")
 
 #: What a cell notes besides its output, see :mod:`_ext.run.capture`.
 NOTES = ("caught", "causes", "warned")
@@ -62,6 +69,36 @@ def index(srcdir: Path, config: Config) -> dict[str, Any]:
         "releases": list(folders(config)),
         "recipes": [_recipe(recipe) for recipe in found],
     }
+
+
+def templates(found: Catalogue) -> list[dict[str, Any]]:
+    """Return what the index says of torch's messages, see the page that explains it."""
+    return [
+        _template(decision)
+        for decision in found.decisions
+        if decision.messages
+    ]
+
+
+def _template(decision: Decision) -> dict[str, Any]:
+    silent = decision.role in SILENT
+    entry: dict[str, Any] = {"role": "none" if silent else decision.role}
+    optional = {
+        "recipe": decision.recipe,
+        "also": decision.also,
+        "when": decision.when,
+    }
+    entry |= {key: value for key, value in optional.items() if value}
+    entry["texts"] = [
+        [
+            message["text"][: SHORTER if silent else None],
+            message["kind"],
+            message["since"] and short(message["since"]),
+            message["until"] and short(message["until"]),
+        ]
+        for message in decision.messages
+    ]
+    return entry
 
 
 @functools.cache

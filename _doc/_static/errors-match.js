@@ -1,0 +1,664 @@
+/* Find the recipes that answer a text. Pure functions: no page, no network.
+ *
+ * 1. read(text): what the text is made of: exceptions with their causes, log records,
+ *    warnings, and other text; without prefixes, frames and lines of source.
+ * 2. find(index, text): the templates of torch's messages of which the text has an
+ *    instance. Only such a match is certain.
+ * 3. rank(index, text): if there is none, the recipes with the most words in common.
+ *
+ * The page "How errors are matched" explains it in words.
+ */
+"use strict";
+
+(() => {
+  const LONGEST = 200000; // characters of a text that are read, from each end
+  const RANKED = 30000; // the same, where words are compared
+  const HOLE = 4000; // characters that may stand in a hole
+  const LETTERS = 15; // letters and words that a template must have to be certain
+  const WORDS = 3;
+  const LONG = 30; // letters of a template that is told by its words alone
+
+  // ------------------------------------------------------------------ reading a text
+
+  const ANSI = /(?:\x1b|\u241b|\\x1b|\\033|\\u001b)\[[\d;]*[A-Za-z]|\[\d{1,2}(?:;\d+)*m/g;
+  const BAR = /^.*?\d+%\|[^|]*\| *[^\[\n]*\[[^\]\n]*\](?:, [\w.= -]+$)?/;
+  const LEVEL = "(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|EXCEPTION)";
+  const DAY = "\\d{4}[-/]\\d\\d[-/]\\d\\d[T ]";
+  const CLOCK = "\\d{1,2}:\\d\\d:\\d\\d(?:[.,]\\d+)?(?: ?(?:Z|UTC|[+-]\\d\\d:?\\d\\d))?";
+  const PREFIXES = [
+    /^\s*(?:>(?!>>) ?)+(?=\S| {0,4}\S)/, // quoted in a mail or in Markdown
+    /^\[(?:default\d*|rank *\d+|node[\w-]*|\d+,\d+)\](?:<std\w+>)?:? ?/i,
+    /^(?:rank *\d+|\d+): (?=\[?\w)/i,
+    /^\[?[IWEVFDC]\d{3,4} [\d:.]+ +(?:\d+ )?[^\]\s]*:\d+\] ?(?:\[\d+\/[\d_]+\] ?)*(?:\[__\w+\] ?)*/,
+    new RegExp(`^[[(]?(?:${DAY})?${CLOCK}[\\])]?(?: *[|:-] +|,? |$)`),
+    new RegExp(`^[[(]?${LEVEL}[\\])]? *(?:[|:-]+ *(?:[\\w.<>-]+:)*(?:\\d+ - | - )?|\\s+)`),
+    /^(?:std(?:err|out) [FP] )/,
+    /^(?:[\w.]+:[\w<>]+:\d+ - )/, // loguru
+    /^[\w.-]+ +(?:- +|\| +)(?=\[?(?:DEBUG|INFO|WARN|ERROR|CRITICAL))/,
+    /^\((?:[\w.:/-]+,? )*pid=\d+[^)]*\) ?/, // ray
+    /^[a-z][\w./-]* *\| /i, // docker compose
+    /^#\d+ (?:\d+\.\d+ ?)/, // docker build
+    /^##\[\w+\]/,
+    /^[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d [\w.-]+ [\w./@-]+(?:\[\d+\])?: ?/, // journal
+    /^\[[A-Za-z][\w-]*\] (?=\[)/,
+    /^E {1,7}(?=\S)|^E {7}/, // pytest
+    /^ *[│┃║] ?/,
+  ];
+  const SEVERE = /^(?:E|F|C)\d{3}|ERROR|CRITICAL|FATAL|EXCEPTION/;
+  const MILD = /^(?:W|I|V|D)\d{3}|WARN|INFO|DEBUG|NOTICE/;
+
+  /* Return a line without what a terminal, a logger or a person put before it. */
+  function stripped(line) {
+    let level = "";
+    let record = "";
+    for (let again = 0; again < 8; again++) {
+      const prefix = PREFIXES.find((each) => each.test(line));
+      if (!prefix) break;
+      const [found] = prefix.exec(line);
+      if (!found) break;
+      const plain = found.replace(/^[\s[(]+/, "");
+      if (SEVERE.test(plain)) level = "severe";
+      else if (MILD.test(plain)) level ||= "mild";
+      record += found;
+      line = line.slice(found.length);
+    }
+    return { line: line.replace(/\s*[│┃║]\s*$/, ""), level, record };
+  }
+
+  /* What stands before the tracebacks of a text, and so before their other lines. */
+  function commonPrefix(lines) {
+    const heads = /^(.*?\S.*?)(?:Traceback \(most recent call last\):| {2}File "[^"]+", line \d)/;
+    const seen = new Map();
+    for (const line of lines) {
+      const found = heads.exec(line);
+      if (!found || found[1].length > 120) continue;
+      const form = found[1]
+        .trim()
+        .replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
+        .replace(/\d+/g, "\\d+")
+        .replace(/\s+/g, "\\s+");
+      seen.set(form, (seen.get(form) ?? 0) + 1);
+    }
+    const often = [...seen].filter(([, count]) => count > 1).map(([form]) => form);
+    return often.length ? new RegExp(`^\\s*(?:${often.join("|")}) ?`) : null;
+  }
+
+  /* Return the lines of a text, each with what its prefix says. */
+  function cleaned(text) {
+    let plain = text.length > 2 * LONGEST
+      ? `${text.slice(0, LONGEST)}\n${text.slice(-LONGEST)}`
+      : text;
+    plain = plain
+      .replace(ANSI, "")
+      .replace(/[\u2018\u2019]/g, "'")
+      .replace(/[\u201c\u201d]/g, '"')
+      .replace(/[\u00a0\u200b\ufeff]/g, " ")
+      .replace(/\\(['"])/g, "$1");
+    // A message inside of another one as repr() shows it.
+    plain = plain.replace(/\\n(?=\\n|[ A-Z\-(]|$)/gm, "\n");
+    let lines = plain.split(/\r?\n|\r/);
+    const full = lines.filter((line) => line.trim());
+    const hash = full.filter((line) => /^\s*#/.test(line)).length;
+    if (hash > full.length * 0.6) lines = lines.map((line) => line.replace(/^\s*# ?/, ""));
+    const common = commonPrefix(lines);
+    return lines.map((line) => {
+      const bare = BAR.test(line) ? line.replace(BAR, "") : line;
+      const without = common ? bare.replace(common, "") : bare;
+      const found = stripped(without);
+      if (without !== bare) found.record ||= "prefix";
+      return found;
+    });
+  }
+
+  const FRAME = /^\s*(?:File ["'][^"']*["'], line \d+|File \S.*?(?::\d+|, line \d+),? in |Cell In ?\[\d+\], line \d+|at \S+\(\S+:\d+\)$)/;
+  const PYTEST = /^\S+\.py:\d+: ?(?:in .*|[\w.]+)?$/;
+  const MARK = /^\s*(?:[\^~]+|[─━═╭╮╰╯┌└]+.*|_{2,}[ _]*|-{5,}|\.{3,}|…+|<\d+ lines>\.*|\.\.\.<\d+ lines>\.*)\s*$/;
+  const NUMBERED = /^\s*(?:-+>|❱|>>>?)?\s*\d+(?:\s*[│|]| |$)/;
+  const STATEMENT = /^\s+(?:raise|return|warnings\.warn\(|yield|await) ?/;
+  const TRACE = /^\s*-*\s*Traceback \(most recent call last\)|^[\w.]+ +Traceback \(most recent call last\)/;
+  const CAUSE = /The above exception was the direct cause of|^\s*(?:\u2b06\ufe0f?|⬆️)\s*$/;
+  const CONTEXT = /During handling of the above exception, another/;
+  const NAME = "(?:[A-Za-z_]\\w*\\.)*[A-Za-z_]\\w*";
+  const CLASS =
+    `(?:${NAME}(?:Error|Exception|Warning|Unsupported|Failed|Failure|Fail|Interrupt|` +
+    `GuardOnDataDependentSymNode|Violation|NotFound\\w*|InvalidArgument|Deprecated)|` +
+    "torch(?:\\.\\w+)+\\.[A-Z]\\w+)";
+  const HEADERS = [
+    new RegExp(`^\\s{0,3}(?:<class ')?(${CLASS})(?:'>)?(?::|\\s*$)\\s*`),
+    new RegExp(`^(?:.{0,160}?[\\s\\]:*\`"'-])(?:<class ')?(${CLASS})(?:'>)?: *`),
+  ];
+
+  /* Tell where an exception or a warning begins: its class, and where its text does. */
+  function header(line) {
+    for (const each of HEADERS) {
+      const found = each.exec(line);
+      if (found) return { type: found[1].split(".").pop(), at: found[0].length };
+    }
+    return null;
+  }
+
+  const indent = (line) => /^\s*/.exec(line)[0].length;
+
+  /* Return the parts of a text: {kind, type, link, text}. */
+  function read(text) {
+    const parts = [];
+    let part = null;
+    let link = "";
+    let frame = -1; // the indentation of the frame that is read, or -1
+    let numbered = false;
+    let left = 0; // lines of source that may still follow
+    let last = "";
+    const begin = (kind, type = "") => {
+      part = { kind, type, link, lines: [] };
+      parts.push(part);
+      link = "";
+    };
+    for (const { line, level, record } of cleaned(text)) {
+      if (!line.trim()) {
+        numbered = false;
+        frame = -1;
+        continue;
+      }
+      if (CAUSE.test(line) || CONTEXT.test(line)) {
+        link = CAUSE.test(line) ? "cause" : "context";
+        part = null;
+        frame = -1;
+        continue;
+      }
+      if (TRACE.test(line)) {
+        link ||= "new";
+        part = null;
+        frame = indent(line);
+        left = 0;
+        continue;
+      }
+      if (FRAME.test(line) || PYTEST.test(line)) {
+        frame = indent(line);
+        numbered = !/line \d+, in|line \d+$/.test(line) || /Cell In/.test(line);
+        left = 12;
+        continue;
+      }
+      if (MARK.test(line)) continue;
+      if (numbered && (NUMBERED.test(line) || /^\s*\(\.\.\.\)|^\s{4}/.test(line))) continue;
+      const head = header(line);
+      if (frame >= 0 && left > 0 && indent(line) > frame && !(head && indent(line) < 4)) {
+        left--;
+        continue;
+      }
+      if (/^\s*-+> *\d+ |^\s*❱ *\d+/.test(line) || STATEMENT.test(line)) continue;
+      if (frame >= 0 && left === 12 && !head && indent(line) === 0 && frame === 0) {
+        left = 0; // the line of source of a frame that lost its indentation
+        if (/[(=.]/.test(line) && !/[.:!]$/.test(line)) continue;
+      }
+      frame = -1;
+      numbered = false;
+      const place = record.replace(/[^\]]*?(\S+:\d+)\].*/, "$1");
+      if (head && (head.at < line.length || !part)) {
+        const kind = /Warning$/.test(head.type) ? "warning" : "exception";
+        begin(kind, head.type);
+        if (head.at < line.length) part.lines.push(line.slice(head.at));
+      } else if (level && (!part || place !== last || !record)) {
+        begin(level === "severe" ? "error" : "log");
+        part.lines.push(line);
+      } else {
+        if (!part) begin("text");
+        part.lines.push(line);
+      }
+      last = level ? place : "";
+    }
+    return parts
+      .map(({ lines, ...rest }) => ({ ...rest, text: folded(lines) }))
+      .filter((each) => each.text || each.type);
+  }
+
+  /* Join lines as the catalogue has them: single blanks, no empty lines. */
+  function folded(lines) {
+    return lines
+      .map((line) => line.trim().replace(/\s+/g, " ").replace(/^# /, ""))
+      .filter(Boolean)
+      .join("\n");
+  }
+
+  // -------------------------------------------------------------------- templates
+
+  const letters = (text) => text.replace(/[^A-Za-z]/g, "").length;
+  const wordsIn = (text) => text.match(/[A-Za-z_]{2,}/g) ?? [];
+
+  /* A pattern that finds fixed text; where it is wrapped does not matter. */
+  function pattern(fixed) {
+    const escaped = fixed.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+    const breaks = /\S/.test(fixed) ? "[ \\n]+" : "\\n";
+    return new RegExp(escaped.replace(/[ \n]+/g, breaks), "g");
+  }
+
+  /* The words of fixed text that stand in any instance as they are. */
+  function whole(part, isFirst, isLast) {
+    let inner = part;
+    if (!isFirst) inner = inner.replace(/^\w+/, "");
+    if (!isLast) inner = inner.replace(/\w+$/, "");
+    return wordsIn(inner);
+  }
+
+  /* Make a template of a text with holes. */
+  function template(text, about) {
+    const fixed = text.replace(/^# /gm, "").split("{}");
+    const parts = fixed
+      .map((part, hole) => ({ part, hole }))
+      .filter(({ part }) => part.trim() || part.includes("\n"))
+      .map(({ part, hole }) => ({
+        hole, // this many holes stand before it
+        letters: letters(part),
+        words: wordsIn(part).length,
+        text: part,
+      }));
+    if (!parts.some((each) => each.letters)) return null;
+    // What an instance needs: the first line, and more where that says too little.
+    let head = 0;
+    let said = 0;
+    let count = 0;
+    for (; head < parts.length; head++) {
+      const line = parts[head].text.trimStart().indexOf("\n");
+      said += parts[head].letters;
+      count += parts[head].words;
+      if (line >= 0 && said >= 25 && count >= 5) break;
+    }
+    const required = whole(parts[0].text.split("\n").find((line) => /\w/.test(line)) ?? "",
+      parts[0].hole === 0, fixed.length === 1);
+    return {
+      ...about,
+      text,
+      holes: fixed.length - 1,
+      parts,
+      head: Math.min(head + 1, parts.length),
+      letters: parts.reduce((sum, each) => sum + each.letters, 0),
+      words: parts.reduce((sum, each) => sum + each.words, 0),
+      required,
+    };
+  }
+
+  /* The pieces in which the text of a part may be wrapped are compiled when needed. */
+  const compiled = (part) => (part.pattern ??= pattern(part.text));
+
+  /* Find fixed text from a place on; return [start, end] or null. */
+  function search(part, text, from, limit) {
+    const form = compiled(part);
+    form.lastIndex = from;
+    const found = form.exec(text);
+    if (!found || found.index > from + limit) return null;
+    return [found.index, found.index + found[0].length];
+  }
+
+  /* The first line of a part, for a text that ends there. */
+  function firstLine(part) {
+    const line = part.text.split("\n").find((each) => each.trim()) ?? "";
+    const made = (part.opening ??= line === part.text ? part : { text: line });
+    return { part: made, letters: letters(line), words: wordsIn(line).length };
+  }
+
+  const isWord = (char) => char !== undefined && /\w/.test(char);
+
+  /* Tell whether a template may begin at a place. */
+  function begins(text, at, form) {
+    const before = text[at - 1];
+    if (isWord(before) && isWord(text[at])) return false;
+    if (form.parts[0].hole > 0 || form.letters >= LONG) return true;
+    return !/[\w,]/.test(text.slice(0, at).trimEnd().slice(-1)) || /\n\s*$/.test(text.slice(0, at));
+  }
+
+  /* Tell whether a template may end at a place. */
+  function ends(text, at, form) {
+    if (form.parts.at(-1).hole < form.holes) return true; // a hole follows
+    const after = text[at];
+    if (isWord(after) && isWord(text[at - 1])) return false;
+    return form.letters >= LONG || after === undefined || /[\n.,;:!)'"`\]|]/.test(after);
+  }
+
+  /* Match a template in a text; return {start, end, holes, letters, missing} or null. */
+  function match(form, text) {
+    let best = null;
+    let from = 0;
+    for (let tries = 0; tries < 20; tries++) {
+      const found = attempt(form, text, from);
+      if (!found) break;
+      if (found.fits && (!best || found.letters > best.letters)) best = found;
+      from = found.start + 1;
+    }
+    return best;
+  }
+
+  function attempt(form, text, from) {
+    const [first] = form.parts;
+    let opening = first;
+    let span = search(first, text, from, Infinity);
+    if (!span && first.text.includes("\n")) {
+      const { part, letters: some, words } = firstLine(first);
+      if (some >= 25 && words >= 4) {
+        opening = { letters: some };
+        span = search(part, text, from, Infinity);
+      }
+    }
+    if (!span) return null;
+    const [start] = span;
+    const found = { start, letters: opening.letters, missing: opening === first ? 0 : 1 };
+    const spans = [span];
+    let at = span[1];
+    let misses = 0; // in what an instance needs
+    form.parts.slice(1).forEach((part, i) => {
+      const next = search(part, text, at, HOLE);
+      spans.push(next);
+      if (next) {
+        found.letters += part.letters;
+        at = next[1];
+      } else {
+        found.missing += 1;
+        if (i + 1 < form.head) misses += 1;
+      }
+    });
+    found.end = at;
+    found.holes = holesOf(form, text, spans);
+    const isWhole = !found.missing && ends(text, at, form);
+    const isBegun =
+      (misses === 0 || first.words >= 5) && found.letters >= 25 &&
+      (found.letters >= form.letters * 0.3 || found.letters >= 40) && form.parts.length > 1 ||
+      opening !== first;
+    found.fits = begins(text, start, form) && (isWhole || (found.missing > 0 && isBegun));
+    return found;
+  }
+
+  /* Return what stands in the holes of a match. */
+  function holesOf(form, text, spans) {
+    const holes = Array(form.holes).fill("");
+    const { parts } = form;
+    if (parts[0].hole > 0) {
+      const line = text.lastIndexOf("\n", spans[0][0] - 1) + 1;
+      const begin = parts[0].text.startsWith("\n") ? Math.max(0, spans[0][0] - HOLE) : line;
+      holes[parts[0].hole - 1] = text.slice(begin, spans[0][0]);
+    }
+    parts.forEach((part, i) => {
+      if (!spans[i] || part.hole >= form.holes) return;
+      const next = spans.findIndex((span, j) => j > i && span);
+      let end = next < 0 ? Math.min(text.length, spans[i][1] + HOLE) : spans[next][0];
+      const line = text.indexOf("\n", spans[i][1]);
+      if (next !== i + 1 && i + 1 < parts.length && line >= 0) end = Math.min(end, line);
+      holes[part.hole] = text.slice(spans[i][1], end);
+    });
+    return holes;
+  }
+
+  /* Prepare the templates: where to find each by its rarest word. */
+  function forms({ templates = [], recipes }) {
+    const list = [];
+    for (const answer of templates) {
+      for (const [text, kind, since, until] of answer.texts) {
+        const made = template(text, { answer, kind, since, until });
+        if (made && made.letters >= LETTERS && made.words >= WORDS) list.push(made);
+      }
+    }
+    for (const { name, wordings } of recipes) {
+      const answer = { role: "answer", recipe: name };
+      for (const text of wordings) {
+        const made = template(text.replaceAll("...", "{}"), { answer, kind: "" });
+        if (made && made.letters >= LETTERS + 5 && made.words >= WORDS) list.push(made);
+      }
+    }
+    const having = new Map();
+    for (const form of list) {
+      for (const word of new Set(form.required)) {
+        having.set(word, (having.get(word) ?? 0) + 1);
+      }
+    }
+    const byWord = new Map();
+    for (const form of list) {
+      let rarest = "";
+      for (const word of form.required) {
+        if (!rarest || having.get(word) < having.get(rarest)) rarest = word;
+      }
+      if (!byWord.has(rarest)) byWord.set(rarest, []);
+      byWord.get(rarest).push(form);
+    }
+    return byWord;
+  }
+
+  const CLASSES = /^[A-Z]\w*$/;
+
+  /* Tell whether the class of an exception speaks against a short template. */
+  function contradicts(form, type) {
+    if (!type || !form.kind || form.letters >= LONG) return false;
+    const kinds = form.kind.split(", ").filter((kind) => CLASSES.test(kind));
+    return kinds.length > 0 && !kinds.includes(type) && !/Runtime|User|Unsupported/.test(type);
+  }
+
+  /* Return the matches in one part of a text, the best first. */
+  function matches(index, part, release) {
+    const { text } = part;
+    const present = new Set(wordsIn(text));
+    const found = [];
+    for (const word of [...present, ""]) {
+      for (const form of index.forms.get(word) ?? []) {
+        if (!form.required.every((each) => present.has(each))) continue;
+        if (contradicts(form, part.type)) continue;
+        const one = match(form, text);
+        if (one && one.letters >= LETTERS) found.push({ ...one, form, part });
+      }
+    }
+    const there = (each) => (release && exists(index, each.form, release) ? 1 : 0);
+    found.sort(
+      (a, b) =>
+        b.letters - a.letters ||
+        a.missing - b.missing ||
+        there(b) - there(a) ||
+        rank_of(b.form) - rank_of(a.form),
+    );
+    return found.filter((each) => !isOuter(each, found));
+  }
+
+  const rank_of = (form) => ["none", "wrapper", "answer"].indexOf(form.answer.role);
+
+  /* Tell whether the template exists in a release. */
+  function exists({ releases }, { since, until }, release) {
+    const at = releases.indexOf(release);
+    const from = since ? releases.indexOf(since) : 0;
+    const to = until ? releases.indexOf(until) : releases.length;
+    return at >= from && at <= to;
+  }
+
+  /* Tell whether a better match has the same place, or a message stands in a hole. */
+  function isOuter(outer, found) {
+    return found.some((inner) => {
+      if (inner === outer) return false;
+      const apart = inner.start >= outer.end || inner.end <= outer.start;
+      if (!apart && found.indexOf(inner) < found.indexOf(outer)) {
+        return inner.start <= outer.start + 3 || inner.end >= outer.end;
+      }
+      return false;
+    });
+  }
+
+  /* Order the parts of a text: what to believe first. */
+  function ordered(parts) {
+    const exceptions = [];
+    for (const part of parts.filter((each) => each.kind === "exception")) {
+      if (part.link === "cause" && exceptions.length) exceptions.at(-1).push(part);
+      else exceptions.push([part]);
+    }
+    const of = (...kinds) => parts.filter((each) => kinds.includes(each.kind));
+    return [
+      ...exceptions.reverse().flat(),
+      ...of("error").reverse(),
+      ...of("text"),
+      ...of("warning").reverse(),
+      ...of("log").reverse(),
+    ];
+  }
+
+  /* Return the recipe of a match, by the rules on what stands in its holes. */
+  function decided({ form, holes }) {
+    const { answer } = form;
+    for (const rule of answer.when ?? []) {
+      rule.form ??= new RegExp(`^(?:${rule.is})$`);
+      const hole = holes[rule.hole - 1] ?? "";
+      if (rule.form.test(hole) || rule.form.test(hole.replaceAll("\n", " "))) {
+        return rule.recipe;
+      }
+    }
+    return answer.recipe ?? "";
+  }
+
+  /* Find the answers that are certain, and what else the text speaks of.
+   *
+   * Returns a list of {recipe, certain, why, match}; the names of recipes are unique.
+   */
+  function find(index, text, release = "") {
+    const parts = read(text);
+    const all = ordered(parts).map((part) => [part, matches(index, part, release)]);
+    const list = [];
+    const add = (recipe, certain, why, one) => {
+      if (!recipe || list.some((each) => each.recipe === recipe)) return;
+      list.push({ recipe, certain, why, match: one });
+    };
+    const also = [];
+    const wrappers = [];
+    const raised = parts.some((part) => part.kind === "exception");
+    let unknown = false; // an exception that is not in the catalogue
+    for (const [part, found] of all) {
+      const said = found.filter((each) => each.form.answer.role !== "wrapper");
+      wrappers.push(...found.filter((each) => each.form.answer.role === "wrapper"));
+      const isMild = part.kind === "warning" || part.kind === "log";
+      const inner = said.length ? innermost(said) : [];
+      for (const one of inner) {
+        if (one.form.answer.role !== "answer") {
+          if (part.kind === "exception") unknown = true;
+          continue;
+        }
+        const recipe = decided(one);
+        const certain = !list.length && Boolean(recipe) && !(isMild && raised);
+        add(recipe, certain, list.length ? "other" : "message", one);
+        for (const name of one.form.answer.also ?? []) also.push([name, one]);
+      }
+      if (part.kind === "exception" && part.text && !found.length) unknown = true;
+    }
+    for (const one of wrappers) {
+      const certain = !list.length && !unknown;
+      add(decided(one), certain, "wrapper", one);
+    }
+    also.forEach(([name, one]) => add(name, false, "also", one));
+    return list;
+  }
+
+  /* Order matches of one part: what stands inside of another comes first. */
+  function innermost(found) {
+    return [...found].sort((a, b) => {
+      if (inside(a, b)) return -1;
+      if (inside(b, a)) return 1;
+      return a.start - b.start;
+    });
+  }
+
+  const inside = (a, b) => a.start > b.start && a.letters >= 20 && a !== b;
+
+  // --------------------------------------------------------------- comparing words
+
+  /* Split a text into words; numbers are "#", symbols of sizes are "sym". */
+  function words(text) {
+    const plain = text
+      .replace(/0x[0-9a-f]+/gi, " ")
+      .replace(/\b(?:\w+\.)+(?=[A-Z])/g, "") // torch._dynamo.exc.UserError
+      .toLowerCase()
+      .replace(/\b(?:zuf|zf|u|s)\d+\b/g, " sym ");
+    const found = plain.match(/[a-z_]+|\/\/|[=!<>]=|[-+*\/%<>]|\d+/g) ?? [];
+    return found.map((word) => (/^\d/.test(word) ? "#" : word));
+  }
+
+  /* Return the words and the pairs of neighbours. */
+  function terms(text) {
+    const list = words(text);
+    const found = new Set();
+    list.forEach((word, i) => {
+      if (word !== "#") found.add(word);
+      if (i) found.add(`${list[i - 1]} ${word}`);
+    });
+    found.delete("# #");
+    return found;
+  }
+
+  /* Prepare the index: its templates, its texts, and where each term is. */
+  function prepare(index) {
+    const { recipes, releases } = index;
+    const texts = [];
+    recipes.forEach((recipe, number) => {
+      const add = (text, factor, message) =>
+        texts.push({ recipe: number, text, factor, message, terms: terms(text) });
+      const first = recipe.messages[0]?.cell;
+      for (const message of recipe.messages) {
+        const name = message.type.split(".").pop();
+        add(`${name} ${message.message}`, message.cell === first ? 1.15 : 1, message);
+      }
+      for (const text of recipe.wordings) add(text, 1.1, { message: text });
+      add(`${recipe.title}. ${recipe.symptom}`, 0.5);
+      add(recipe.keywords.join(". "), 0.5);
+    });
+    const having = new Map();
+    for (const { recipe, terms } of texts) {
+      for (const term of terms) {
+        if (!having.has(term)) having.set(term, new Set());
+        having.get(term).add(recipe);
+      }
+    }
+    const weight = (term) =>
+      Math.log(1 + recipes.length / (having.get(term)?.size ?? 1)) *
+      (term.includes(" ") ? 1 : 0.5);
+    const places = new Map();
+    for (const text of texts) {
+      text.weight = 0;
+      for (const term of text.terms) {
+        text.weight += weight(term);
+        if (!places.has(term)) places.set(term, []);
+        places.get(term).push(text);
+      }
+    }
+    const byName = new Map(recipes.map((recipe) => [recipe.name, recipe]));
+    return { recipes, releases, weight, places, byName, forms: forms(index) };
+  }
+
+  /* Rank the recipes for a text: a list of {recipe, message, score, whole}. */
+  function rank(index, query) {
+    const parts = read(query);
+    const whole = parts.map(({ type, text }) => `${type} ${text}`).join("\n");
+    const text =
+      whole.length > 2 * RANKED
+        ? `${whole.slice(0, RANKED)}\n${whole.slice(-RANKED)}`
+        : whole;
+    const shared = new Map();
+    let all = 0;
+    for (const term of terms(text)) {
+      const weight = index.weight(term);
+      all += weight;
+      for (const place of index.places.get(term) ?? []) {
+        shared.set(place, (shared.get(place) ?? 0) + weight);
+      }
+    }
+    const answers = new Map();
+    for (const [place, weight] of shared) {
+      const score = weight * (weight / place.weight) ** 0.35 * place.factor;
+      const none = { best: 0, more: 0, whole: 0 };
+      const answer = answers.get(place.recipe) ?? none;
+      answers.set(place.recipe, answer);
+      if (!place.message) answer.more += score;
+      else if (score > answer.best) {
+        answer.best = score;
+        answer.message = place.message;
+        answer.whole = Math.max(weight / place.weight, weight / all);
+      }
+    }
+    return [...answers]
+      .map(([recipe, { best, more, message, whole }]) => {
+        const score = best + more;
+        const close =
+          score >= 21 || (score >= 13 && whole >= 0.75) || (score >= 6 && whole >= 0.9);
+        return { recipe: index.recipes[recipe], message, score, close };
+      })
+      .sort((a, b) => b.score - a.score);
+  }
+
+  globalThis.cookbookMatch = { read, template, match, prepare, find, rank, terms };
+})();
