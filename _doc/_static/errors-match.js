@@ -224,6 +224,9 @@
   const letters = (text) => text.replace(/[^A-Za-z]/g, "").length;
   const wordsIn = (text) => text.match(/[A-Za-z_]{2,}/g) ?? [];
 
+  /* How many words a text says; call_method UserDefinedObjectVariable says six. */
+  const countWords = (text) => (text.match(/[A-Z]?[a-z]{2,}|[A-Z]{2,}/g) ?? []).length;
+
   /* A pattern that finds fixed text; where it is wrapped does not matter. */
   function pattern(fixed) {
     const escaped = fixed.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
@@ -248,7 +251,7 @@
       .map(({ part, hole }) => ({
         hole, // this many holes stand before it
         letters: letters(part),
-        words: wordsIn(part).length,
+        words: countWords(part),
         text: part,
       }));
     if (!parts.some((each) => each.letters)) return null;
@@ -288,11 +291,12 @@
     return [found.index, found.index + found[0].length];
   }
 
-  /* The first line of a part, for a text that ends there. */
-  function firstLine(part) {
-    const line = part.text.split("\n").find((each) => each.trim()) ?? "";
+  /* The first line or sentence of a part, for a text that ends there. */
+  function beginning(part) {
+    const found = /^\s*(\S[^\n]{40,}?[.!?:])[ \n]|^\s*(\S[^\n]+)\n/.exec(part.text);
+    const line = found ? (found[1] ?? found[2]) : part.text;
     const made = (part.opening ??= line === part.text ? part : { text: line });
-    return { part: made, letters: letters(line), words: wordsIn(line).length };
+    return { part: made, letters: letters(line), words: countWords(line) };
   }
 
   const isWord = (char) => char !== undefined && /\w/.test(char);
@@ -330,8 +334,8 @@
     const [first] = form.parts;
     let opening = first;
     let span = search(first, text, from, Infinity);
-    if (!span && first.text.includes("\n")) {
-      const { part, letters: some, words } = firstLine(first);
+    if (!span && first.letters > LONG) {
+      const { part, letters: some, words } = beginning(first);
       if (some >= 25 && words >= 4) {
         opening = { letters: some };
         span = search(part, text, from, Infinity);
@@ -355,6 +359,7 @@
       }
     });
     found.end = at;
+    found.spans = spans.filter(Boolean);
     found.holes = holesOf(form, text, spans);
     const isWhole = !found.missing && ends(text, at, form);
     const isBegun =
@@ -397,7 +402,8 @@
     for (const { name, wordings } of recipes) {
       const answer = { role: "answer", recipe: name };
       for (const text of wordings) {
-        const made = template(text.replaceAll("...", "{}"), { answer, kind: "" });
+        const bare = text.slice(header(text)?.at ?? 0).replaceAll("...", "{}");
+        const made = template(bare, { answer, kind: "" });
         if (made && made.letters >= LETTERS + 5 && made.words >= WORDS) list.push(made);
       }
     }
@@ -452,6 +458,11 @@
     return found.filter((each) => !isOuter(each, found));
   }
 
+  // Dynamo says the same to those who compile: without an export nothing is certain.
+  const COMPILED =
+    /\btorch\.compile\b|backend=.inductor|torchinductor|\bfsdp|deepspeed|compiled?_autograd|\bvllm\b/i;
+  const EXPORTED = /export|onnx|aoti|\.pt2\b/i;
+
   const rank_of = (form) => ["none", "wrapper", "answer"].indexOf(form.answer.role);
 
   /* Tell whether the template exists in a release. */
@@ -462,16 +473,27 @@
     return at >= from && at <= to;
   }
 
-  /* Tell whether a better match has the same place, or a message stands in a hole. */
-  function isOuter(outer, found) {
-    return found.some((inner) => {
-      if (inner === outer) return false;
-      const apart = inner.start >= outer.end || inner.end <= outer.start;
-      if (!apart && found.indexOf(inner) < found.indexOf(outer)) {
-        return inner.start <= outer.start + 3 || inner.end >= outer.end;
+  /* Tell whether a better match explains the same words. A wrapper is no better one. */
+  function isOuter(worse, found) {
+    const before = found.slice(0, found.indexOf(worse));
+    return before.some(
+      (better) =>
+        (better.form.answer.role !== "wrapper" || worse.form.answer.role === "wrapper") &&
+        shared(better, worse) > 0.3 * size(worse.spans),
+    );
+  }
+
+  const size = (spans) => spans.reduce((sum, [start, end]) => sum + end - start, 0);
+
+  /* Return how many characters the fixed parts of two matches have in common. */
+  function shared(a, b) {
+    let sum = 0;
+    for (const [start, end] of a.spans) {
+      for (const [from, to] of b.spans) {
+        sum += Math.max(0, Math.min(end, to) - Math.max(start, from));
       }
-      return false;
-    });
+    }
+    return sum;
   }
 
   /* Order the parts of a text: what to believe first. */
@@ -519,6 +541,7 @@
     const also = [];
     const wrappers = [];
     const raised = parts.some((part) => part.kind === "exception");
+    const elsewhere = COMPILED.test(text) && !EXPORTED.test(text);
     let unknown = false; // an exception that is not in the catalogue
     for (const [part, found] of all) {
       const said = found.filter((each) => each.form.answer.role !== "wrapper");
@@ -531,14 +554,14 @@
           continue;
         }
         const recipe = decided(one);
-        const certain = !list.length && Boolean(recipe) && !(isMild && raised);
+        const certain = !list.length && Boolean(recipe) && !(isMild && raised) && !elsewhere;
         add(recipe, certain, list.length ? "other" : "message", one);
-        for (const name of one.form.answer.also ?? []) also.push([name, one]);
+        if (recipe) also.push(...(one.form.answer.also ?? []).map((name) => [name, one]));
       }
       if (part.kind === "exception" && part.text && !found.length) unknown = true;
     }
     for (const one of wrappers) {
-      const certain = !list.length && !unknown;
+      const certain = !list.length && !unknown && !elsewhere;
       add(decided(one), certain, "wrapper", one);
     }
     also.forEach(([name, one]) => add(name, false, "also", one));
@@ -597,6 +620,14 @@
       add(`${recipe.title}. ${recipe.symptom}`, 0.5);
       add(recipe.keywords.join(". "), 0.5);
     });
+    const numbers = new Map(recipes.map(({ name }, number) => [name, number]));
+    for (const { role, recipe, texts: said } of index.templates ?? []) {
+      if (role !== "answer" || !numbers.has(recipe)) continue;
+      for (const [text] of said) {
+        const add = { recipe: numbers.get(recipe), text, factor: 1, message: { text } };
+        texts.push({ ...add, terms: terms(text.slice(0, 400).replaceAll("{}", " ")) });
+      }
+    }
     const having = new Map();
     for (const { recipe, terms } of texts) {
       for (const term of terms) {

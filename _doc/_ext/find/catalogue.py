@@ -9,7 +9,7 @@ The catalogue, ``messages/<area>.jsonl``, has the texts (see
    says which recipe it is if what stands in a hole, the first being 1, is of a form.
    The first rule that fits wins; with ``recipe = ""`` no recipe is certain then.
 ``[[wrapper]]``
-   The texts surround a cause. Its recipe, if it has one, is for texts without a cause.
+   The texts surround a cause. A recipe that it names is for texts without a cause.
 ``[[internal]]``, ``[[open]]``
    A reader cannot cause the texts, or no recipe answers them. Besides ``texts`` they
    may have ``match``, patterns of texts, and ``files``, for what stands nowhere else.
@@ -45,7 +45,7 @@ UNDECIDED = "undecided"
 #: The keys of each, besides ``texts``.
 KEYS = {
     "answer": {"recipe", "also", "when"},
-    "wrapper": {"recipe"},
+    "wrapper": {"recipe", "also", "when"},
     "internal": {"why", "match", "files"},
     "open": {"why", "match", "files"},
 }
