@@ -16,6 +16,9 @@
   const HOLE = 4000; // characters that may stand in a hole
   const LETTERS = 15; // letters and words that a template must have to be certain
   const WORDS = 3;
+  const SHOWN = 5; // answers
+  const QUOTED = 600; // characters of a text that are shown again
+  const LINKED = 3000; // characters of a text in a link to its answer
   const LONG = 30; // letters of a template that is told by its words alone
 
   // ------------------------------------------------------------------ reading a text
@@ -270,6 +273,7 @@
     return {
       ...about,
       text,
+      isHeaded: Boolean(header(text)?.at), // it says the class of the exception, too
       holes: fixed.length - 1,
       parts,
       head: Math.min(head + 1, parts.length),
@@ -436,14 +440,14 @@
 
   /* Return the matches in one part of a text, the best first. */
   function matches(index, part, release) {
-    const { text } = part;
-    const present = new Set(wordsIn(text));
+    const headed = part.type ? `${part.type}: ${part.text}` : part.text;
+    const present = new Set(wordsIn(headed));
     const found = [];
     for (const word of [...present, ""]) {
       for (const form of index.forms.get(word) ?? []) {
         if (!form.required.every((each) => present.has(each))) continue;
         if (contradicts(form, part.type)) continue;
-        const one = match(form, text);
+        const one = match(form, form.isHeaded ? headed : part.text);
         if (one && one.letters >= LETTERS) found.push({ ...one, form, part });
       }
     }
@@ -678,18 +682,92 @@
       else if (score > answer.best) {
         answer.best = score;
         answer.message = place.message;
+        answer.place = place;
         answer.whole = Math.max(weight / place.weight, weight / all);
       }
     }
+    const speaks = CONTEXT_OF_EXPORT.test(query);
     return [...answers]
-      .map(([recipe, { best, more, message, whole }]) => {
+      .map(([recipe, { best, more, message, whole, place }]) => {
         const score = best + more;
         const close =
-          score >= 21 || (score >= 13 && whole >= 0.75) || (score >= 6 && whole >= 0.9);
-        return { recipe: index.recipes[recipe], message, score, close };
+          score >= 21 ||
+          (score >= 13 && whole >= 0.75) ||
+          (score >= 6 && whole >= 0.9) ||
+          (speaks && score >= 5 && whole >= 0.1);
+        return { recipe: index.recipes[recipe], message, score, whole, close, place };
       })
       .sort((a, b) => b.score - a.score);
   }
 
-  globalThis.cookbookMatch = { read, template, match, prepare, find, rank, terms };
+  // Something of an export is in the text: then less is enough to be shown.
+  const CONTEXT_OF_EXPORT = /export|onnx|_dynamo|aoti|FakeTensor|SymInt|torch\.fx|executorch/i;
+
+  /* The words of a text that made a recipe come close, the rarest first. */
+  function sharedWords(index, query, place) {
+    const has = place?.terms ?? new Set();
+    return [...terms(query)]
+      .filter((term) => !term.includes(" ") && /\w{3}/.test(term) && has.has(term))
+      .sort((a, b) => index.weight(b) - index.weight(a))
+      .slice(0, 6);
+  }
+
+  // ------------------------------------------------------------------- the answers
+
+  /* Return what is shown for a text: {certain, answers, link}.
+   *
+   * Each answer is {recipe, certain, why, quote, message, words}: the part of the text
+   * that matched, the message of the recipe's page, the words in common.
+   */
+  function answer(index, text, release = "") {
+    const found = find(index, text, release).map((each) => ({
+      ...each,
+      recipe: index.byName.get(each.recipe),
+      quote: each.match.part.text.slice(each.match.start).slice(0, QUOTED),
+      message: reproduced(index.byName.get(each.recipe), each.match.form),
+    }));
+    const certain = Boolean(found[0]?.certain);
+    const close = certain ? [] : closest(index, text, found);
+    const answers = [...found, ...close].slice(0, SHOWN);
+    return { certain, answers, link: certain ? linked(found[0].match) : shortened(text) };
+  }
+
+  function closest(index, text, found) {
+    const ranked = rank(index, text);
+    if (!ranked[0]?.close) return [];
+    const least = ranked[0].score / 3;
+    return ranked
+      .filter(({ score, recipe }) => score >= least && !found.some((f) => f.recipe === recipe))
+      .slice(0, SHOWN)
+      .map(({ recipe, message, place }) => ({
+        recipe,
+        certain: false,
+        why: "close",
+        message: message?.cell ? message : undefined,
+        words: sharedWords(index, text, place),
+      }));
+  }
+
+  /* Return the message of a recipe's page that is an instance of a template. */
+  function reproduced(recipe, form) {
+    return recipe.messages.find(
+      ({ message, type, printed }) =>
+        printed !== false && match(form, form.isHeaded ? `${type}: ${message}` : message),
+    );
+  }
+
+  /* The part of a text that matched, with what stands in its holes. */
+  function linked({ part, start, holes, form }) {
+    const before = form.parts[0].hole > 0 ? holes[form.parts[0].hole - 1].slice(-500) : "";
+    const said = part.text.slice(start - before.length).slice(0, LINKED);
+    return part.type ? `${part.type}: ${said}` : said;
+  }
+
+  /* A text without frames, for a link. */
+  function shortened(text) {
+    const parts = read(text).map(({ type, text }) => (type ? `${type}: ${text}` : text));
+    return parts.join("\n\n").slice(-LINKED) || text.slice(-LINKED);
+  }
+
+  globalThis.cookbookMatch = { read, template, match, prepare, find, rank, answer };
 })();
