@@ -13,9 +13,11 @@
 (() => {
   const LONGEST = 200000; // characters of a text that are read, from each end
   const RANKED = 30000; // the same, where words are compared
+  const MANY = 300; // lines of a text in which repeated ones are read once
   const HOLE = 4000; // characters that may stand in a hole
   const LETTERS = 15; // letters and words that a template must have to be certain
   const WORDS = 3;
+  const FURTHER = 400; // characters after a hole that may belong to it
   const SHOWN = 5; // answers
   const QUOTED = 600; // characters of a text that are shown again
   const LINKED = 3000; // characters of a text in a link to its answer
@@ -34,7 +36,8 @@
     /^(?:rank *\d+|\d+): (?=\[?\w)/i,
     /^\[?[IWEVFDC]\d{3,4} [\d:.]+ +(?:\d+ )?[^\]\s]*:\d+\] ?(?:\[\d+\/[\d_]+\] ?)*(?:\[__\w+\] ?)*/,
     new RegExp(`^[[(]?(?:${DAY})?${CLOCK}[\\])]?(?: *[|:-] +|,? |$)`),
-    new RegExp(`^[[(]?${LEVEL}[\\])]? *(?:[|:-]+ *(?:[\\w.<>-]+:)*(?:\\d+ - | - )?|\\s+)`),
+    new RegExp(`^${LEVEL}:[\\w.]+:(?=\\S)`), // ERROR:root:
+    new RegExp(`^[[(]?${LEVEL}[\\])]?(?: *[|:-] ?| +)`),
     /^(?:std(?:err|out) [FP] )/,
     /^(?:[\w.]+:[\w<>]+:\d+ - )/, // loguru
     /^[\w.-]+ +(?:- +|\| +)(?=\[?(?:DEBUG|INFO|WARN|ERROR|CRITICAL))/,
@@ -70,13 +73,13 @@
 
   /* What stands before the tracebacks of a text, and so before their other lines. */
   function commonPrefix(lines) {
-    const heads = /^(.*?\S.*?)(?:Traceback \(most recent call last\):| {2}File "[^"]+", line \d)/;
     const seen = new Map();
     for (const line of lines) {
-      const found = heads.exec(line);
-      if (!found || found[1].length > 120) continue;
-      const form = found[1]
-        .trim()
+      const trace = line.indexOf("Traceback (most recent call last):");
+      const end = trace > 0 ? trace : line.indexOf('  File "');
+      const before = end > 0 && end < 120 ? line.slice(0, end).trim() : "";
+      if (!before) continue;
+      const form = before
         .replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
         .replace(/\d+/g, "\\d+")
         .replace(/\s+/g, "\\s+");
@@ -84,6 +87,17 @@
     }
     const often = [...seen].filter(([, count]) => count > 1).map(([form]) => form);
     return often.length ? new RegExp(`^\\s*(?:${often.join("|")}) ?`) : null;
+  }
+
+  /* Drop the lines of a long log that differ from an earlier one in numbers only. */
+  function distinct(lines) {
+    if (lines.length < MANY) return lines;
+    const seen = new Set();
+    return lines.filter((line) => {
+      const key = line.replace(/\d+/g, "0");
+      if (!/^\S.*\d/.test(line) || !seen.has(key)) return seen.add(key);
+      return false;
+    });
   }
 
   /* Return the lines of a text, each with what its prefix says. */
@@ -104,7 +118,7 @@
     const hash = full.filter((line) => /^\s*#/.test(line)).length;
     if (hash > full.length * 0.6) lines = lines.map((line) => line.replace(/^\s*# ?/, ""));
     const common = commonPrefix(lines);
-    return lines.map((line) => {
+    return distinct(lines).map((line) => {
       const bare = BAR.test(line) ? line.replace(BAR, "") : line;
       const without = common ? bare.replace(common, "") : bare;
       const found = stripped(without);
@@ -131,8 +145,12 @@
     new RegExp(`^(?:.{0,160}?[\\s\\]:*\`"'-])(?:<class ')?(${CLASS})(?:'>)?: *`),
   ];
 
+  const MAY_BE_HEADER =
+    /Error|Exception|Warning|Unsupported|Fail|Interrupt|SymNode|Violation|NotFound|InvalidArgument|Deprecated|torch\.\w+\./;
+
   /* Tell where an exception or a warning begins: its class, and where its text does. */
   function header(line) {
+    if (!MAY_BE_HEADER.test(line)) return null;
     for (const each of HEADERS) {
       const found = each.exec(line);
       if (found) return { type: found[1].split(".").pop(), at: found[0].length };
@@ -175,7 +193,8 @@
         left = 0;
         continue;
       }
-      if (FRAME.test(line) || PYTEST.test(line)) {
+      if (PYTEST.test(line)) continue;
+      if (FRAME.test(line)) {
         frame = indent(line);
         numbered = !/line \d+, in|line \d+$/.test(line) || /Cell In/.test(line);
         left = 12;
@@ -364,7 +383,7 @@
     });
     found.end = at;
     found.spans = spans.filter(Boolean);
-    found.holes = holesOf(form, text, spans);
+    Object.assign(found, holesOf(form, text, spans));
     const isWhole = !found.missing && ends(text, at, form);
     const isBegun =
       (misses === 0 || first.words >= 5) && found.letters >= 25 &&
@@ -377,6 +396,7 @@
   /* Return what stands in the holes of a match. */
   function holesOf(form, text, spans) {
     const holes = Array(form.holes).fill("");
+    const ats = Array(form.holes).fill(-1); // where a hole begins that a line ends
     const { parts } = form;
     if (parts[0].hole > 0) {
       const line = text.lastIndexOf("\n", spans[0][0] - 1) + 1;
@@ -390,8 +410,9 @@
       const line = text.indexOf("\n", spans[i][1]);
       if (next !== i + 1 && i + 1 < parts.length && line >= 0) end = Math.min(end, line);
       holes[part.hole] = text.slice(spans[i][1], end);
+      if (text[end] === "\n") ats[part.hole] = spans[i][1];
     });
-    return holes;
+    return { holes, ats };
   }
 
   /* Prepare the templates: where to find each by its rarest word. */
@@ -517,17 +538,23 @@
     ];
   }
 
-  /* Return the recipe of a match, by the rules on what stands in its holes. */
-  function decided({ form, holes }) {
+  /* Return the recipe of a match, by the rules on what stands in its holes.
+   *
+   * A message that somebody wrapped ends a hole too early: then look a little further.
+   */
+  function decided({ form, holes, ats, part }) {
     const { answer } = form;
-    for (const rule of answer.when ?? []) {
-      rule.form ??= new RegExp(`^(?:${rule.is})$`);
-      const hole = holes[rule.hole - 1] ?? "";
-      if (rule.form.test(hole) || rule.form.test(hole.replaceAll("\n", " "))) {
-        return rule.recipe;
-      }
-    }
-    return answer.recipe ?? "";
+    const rules = answer.when ?? [];
+    const wider = (at) => part.text.slice(at, at + FURTHER);
+    const fitting =
+      rules.find((rule) => fits(rule, holes[rule.hole - 1])) ??
+      rules.find(({ hole }, i) => ats[hole - 1] >= 0 && fits(rules[i], wider(ats[hole - 1])));
+    return (fitting ?? answer).recipe ?? "";
+  }
+
+  function fits(rule, hole = "") {
+    rule.form ??= new RegExp(`^(?:${rule.is})$`);
+    return rule.form.test(hole) || rule.form.test(hole.replaceAll("\n", " "));
   }
 
   /* Find the answers that are certain, and what else the text speaks of.
