@@ -17,6 +17,7 @@
   const HOLE = 4000; // characters that may stand in a hole
   const LETTERS = 15; // letters and words that a template must have to be certain
   const WORDS = 3;
+  const SHORT = 7; // letters of a template that has too few for that
   const FURTHER = 400; // characters after a hole that may belong to it
   const SHOWN = 5; // answers
   const QUOTED = 600; // characters of a text that are shown again
@@ -316,7 +317,7 @@
 
   /* The first line or sentence of a part, for a text that ends there. */
   function beginning(part) {
-    const found = /^\s*(\S[^\n]{40,}?[.!?:])[ \n]|^\s*(\S[^\n]+)\n/.exec(part.text);
+    const found = /^\s*(\S[^\n]{20,}?[.!?:])[ \n]|^\s*(\S[^\n]+)\n/.exec(part.text);
     const line = found ? (found[1] ?? found[2]) : part.text;
     const made = (part.opening ??= line === part.text ? part : { text: line });
     return { part: made, letters: letters(line), words: countWords(line) };
@@ -372,14 +373,20 @@
     let misses = 0; // in what an instance needs
     form.parts.slice(1).forEach((part, i) => {
       const next = search(part, text, at, HOLE);
-      spans.push(next);
       if (next) {
+        spans.push(next);
         found.letters += part.letters;
         at = next[1];
-      } else {
-        found.missing += 1;
-        if (i + 1 < form.head) misses += 1;
+        return;
       }
+      found.missing += 1;
+      const begun = part.letters > LONG ? beginning(part) : null;
+      const some = begun && begun.part !== part ? search(begun.part, text, at, HOLE) : null;
+      spans.push(some);
+      if (some) {
+        found.letters += begun.letters;
+        at = some[1];
+      } else if (i + 1 < form.head) misses += 1;
     });
     found.end = at;
     found.spans = spans.filter(Boolean);
@@ -421,14 +428,16 @@
     for (const answer of templates) {
       for (const [text, kind, since, until] of answer.texts) {
         const made = template(text, { answer, kind, since, until });
-        if (made && made.letters >= LETTERS && made.words >= WORDS) list.push(made);
+        if (!made) continue;
+        made.isShort = made.letters < LETTERS || made.words < WORDS;
+        if (!made.isShort || isOwn(made)) list.push(made);
       }
     }
     for (const { name, wordings } of recipes) {
       const answer = { role: "answer", recipe: name };
       for (const text of wordings) {
         const bare = text.slice(header(text)?.at ?? 0).replaceAll("...", "{}");
-        const made = template(bare, { answer, kind: "" });
+        const made = template(bare, { answer, kind: "", isWording: true });
         if (made && made.letters >= LETTERS + 5 && made.words >= WORDS) list.push(made);
       }
     }
@@ -450,6 +459,20 @@
     return byWord;
   }
 
+  const PYTHONS = /^(?:(?:Runtime|Value|Type|Key|Index|Attribute|Import|NotImplemented|OS)Error|Exception)$/;
+  const SPOKEN = { "graph break": "Unsupported", assert: "AssertionError" };
+
+  /* Tell whether a short template belongs to a class of torch's own, or to a check. */
+  function isOwn(form) {
+    form.classes = form.kind.split(", ").map((kind) => SPOKEN[kind] ?? kind);
+    const own = form.classes.some((each) => CLASSES.test(each) && !PYTHONS.test(each));
+    return own && form.letters >= SHORT && (form.words > 1 || form.kind === "graph break");
+  }
+
+  /* A short template is certain only as the whole text of an exception of its class. */
+  const isWholeText = (form, one, { type }) =>
+    one.start === 0 && !one.missing && form.classes.includes(type);
+
   const CLASSES = /^[A-Z]\w*$/;
 
   /* Tell whether the class of an exception speaks against a short template. */
@@ -469,19 +492,25 @@
         if (!form.required.every((each) => present.has(each))) continue;
         if (contradicts(form, part.type)) continue;
         const one = match(form, form.isHeaded ? headed : part.text);
-        if (one && one.letters >= LETTERS) found.push({ ...one, form, part });
+        if (!one || (form.isShort ? !isWholeText(form, one, part) : one.letters < LETTERS)) {
+          continue;
+        }
+        found.push({ ...one, form, part });
       }
     }
     const there = (each) => (release && exists(index, each.form, release) ? 1 : 0);
     found.sort(
       (a, b) =>
-        b.letters - a.letters ||
+        weightOf(b) - weightOf(a) ||
         a.missing - b.missing ||
         there(b) - there(a) ||
         rank_of(b.form) - rank_of(a.form),
     );
     return found.filter((each) => !isOuter(each, found));
   }
+
+  // A wording has examples where a template has holes: they are no more specific.
+  const weightOf = ({ letters: some, form }) => some * (form.isWording ? 0.7 : 1);
 
   // Dynamo says the same to those who compile: without an export nothing is certain.
   const COMPILED =
