@@ -69,7 +69,8 @@
       record += found;
       line = line.slice(found.length);
     }
-    return { line: line.replace(/\s*[│┃║]\s*$/, ""), level, record };
+    line = line.replace(/\s*[│┃║]\s*$/, "").replace(/^(\s*)([`"])([^`"]+)\2$/, "$1$3");
+    return { line, level, record };
   }
 
   /* What stands before the tracebacks of a text, and so before their other lines. */
@@ -130,7 +131,7 @@
 
   const FRAME = /^\s*(?:File ["'][^"']*["'], line \d+|File \S.*?(?::\d+|, line \d+),? in |Cell In ?\[\d+\], line \d+|at \S+\(\S+:\d+\)$)/;
   const PYTEST = /^\S+\.py:\d+: ?(?:in .*|[\w.]+)?$/;
-  const MARK = /^\s*(?:[\^~]+|[─━═╭╮╰╯┌└]+.*|_{2,}[ _]*|-{5,}|\.{3,}|…+|<\d+ lines>\.*|\.\.\.<\d+ lines>\.*)\s*$/;
+  const MARK = /^\s*(?:[\^~]+|[─━═╭╮╰╯┌└]+.*|_{2,}[ _]*|-{5,}|\.{3,}|…+|<\d+ lines>\.*|\.\.\.<\d+ lines>\.*|`{3,}\w*)\s*$/;
   const NUMBERED = /^\s*(?:-+>|❱|>>>?)?\s*\d+(?:\s*[│|]| |$)/;
   const STATEMENT = /^\s+(?:raise|return|warnings\.warn\(|yield|await) ?/;
   const TRACE = /^\s*-*\s*Traceback \(most recent call last\)|^[\w.]+ +Traceback \(most recent call last\)/;
@@ -380,8 +381,8 @@
         return;
       }
       found.missing += 1;
-      const begun = part.letters > LONG ? beginning(part) : null;
-      const some = begun && begun.part !== part ? search(begun.part, text, at, HOLE) : null;
+      const begun = beginning(part);
+      const some = begun.part !== part ? search(begun.part, text, at, HOLE) : null;
       spans.push(some);
       if (some) {
         found.letters += begun.letters;
@@ -711,10 +712,14 @@
     return { recipes, releases, weight, places, byName, forms: forms(index) };
   }
 
+  // What stands below any error; it says nothing of the cause.
+  const ADVICE =
+    /^(?:Set TORCH|You can suppress this exception|import torch\._dynamo$|torch\._dynamo\.config\.suppress|For more information about this error|The error above occurred when|\(Refer to the full stack|For C\+\+ stack trace).*$/gm;
+
   /* Rank the recipes for a text: a list of {recipe, message, score, whole}. */
   function rank(index, query) {
     const parts = read(query);
-    const whole = parts.map(({ type, text }) => `${type} ${text}`).join("\n");
+    const whole = parts.map(({ type, text }) => `${type} ${text}`).join("\n").replace(ADVICE, "");
     const text =
       whole.length > 2 * RANKED
         ? `${whole.slice(0, RANKED)}\n${whole.slice(-RANKED)}`
