@@ -289,8 +289,9 @@
       count += parts[head].words;
       if (line >= 0 && said >= 25 && count >= 5) break;
     }
-    const required = whole(parts[0].text.split("\n").find((line) => /\w/.test(line)) ?? "",
-      parts[0].hole === 0, fixed.length === 1);
+    const opening = beginning(parts[0]).part.text;
+    const isWhole = opening === parts[0].text && fixed.length === 1;
+    const required = whole(opening, parts[0].hole === 0, isWhole || opening !== parts[0].text);
     return {
       ...about,
       text,
@@ -405,6 +406,7 @@
   function holesOf(form, text, spans) {
     const holes = Array(form.holes).fill("");
     const ats = Array(form.holes).fill(-1); // where a hole begins that a line ends
+    const froms = []; // where a hole begins
     const { parts } = form;
     if (parts[0].hole > 0) {
       const line = text.lastIndexOf("\n", spans[0][0] - 1) + 1;
@@ -419,8 +421,9 @@
       if (next !== i + 1 && i + 1 < parts.length && line >= 0) end = Math.min(end, line);
       holes[part.hole] = text.slice(spans[i][1], end);
       if (text[end] === "\n") ats[part.hole] = spans[i][1];
+      froms.push(spans[i][1]);
     });
-    return { holes, ats };
+    return { holes, ats, froms };
   }
 
   /* Prepare the templates: where to find each by its rarest word. */
@@ -617,7 +620,7 @@
         const recipe = decided(one);
         const certain = !list.length && Boolean(recipe) && !(isMild && raised) && !elsewhere;
         add(recipe, certain, list.length ? "other" : "message", one);
-        if (recipe) also.push(...(one.form.answer.also ?? []).map((name) => [name, one]));
+        if (recipe || !one.form.answer.recipe) also.push(...(one.form.answer.also ?? []).map((name) => [name, one]));
       }
       if (part.kind === "exception" && part.text && !found.length) unknown = true;
     }
@@ -638,7 +641,12 @@
     });
   }
 
-  const inside = (a, b) => a.start > b.start && a.letters >= 20 && a !== b;
+  /* Tell whether a match stands in a hole of another one, in the first line of it. */
+  function inside(a, b) {
+    if (a === b || a.start <= b.start || a.letters < 20) return false;
+    const from = Math.max(...b.froms.filter((each) => each <= a.start), -1);
+    return from >= 0 && !a.part.text.slice(from, a.start).trim().includes("\n");
+  }
 
   // --------------------------------------------------------------- comparing words
 
