@@ -363,13 +363,14 @@
     if (!span && first.letters > LONG) {
       const { part, letters: some, words } = beginning(first);
       if (some >= 25 && words >= 4) {
-        opening = { letters: some };
+        opening = { letters: some, words };
         span = search(part, text, from, Infinity);
       }
     }
     if (!span) return null;
     const [start] = span;
-    const found = { start, letters: opening.letters, missing: opening === first ? 0 : 1 };
+    const { letters: some, words } = opening;
+    const found = { start, letters: some, words, missing: opening === first ? 0 : 1 };
     const spans = [span];
     let at = span[1];
     let misses = 0; // in what an instance needs
@@ -378,6 +379,7 @@
       if (next) {
         spans.push(next);
         found.letters += part.letters;
+        found.words += part.words;
         at = next[1];
         return;
       }
@@ -387,6 +389,7 @@
       spans.push(some);
       if (some) {
         found.letters += begun.letters;
+        found.words += begun.words;
         at = some[1];
       } else if (i + 1 < form.head) misses += 1;
     });
@@ -395,10 +398,11 @@
     Object.assign(found, holesOf(form, text, spans));
     const isWhole = !found.missing && ends(text, at, form);
     const isBegun =
-      (misses === 0 || first.words >= 5) && found.letters >= 25 &&
+      (misses === 0 || found.words >= 5) && found.letters >= 25 &&
       (found.letters >= form.letters * 0.3 || found.letters >= 40) && form.parts.length > 1 ||
       opening !== first;
-    found.fits = begins(text, start, form) && (isWhole || (found.missing > 0 && isBegun));
+    const isCut = !form.isWording && found.missing > 0 && isBegun;
+    found.fits = begins(text, start, form) && (isWhole || isCut);
     return found;
   }
 
@@ -797,7 +801,8 @@
     }));
     const certain = Boolean(found[0]?.certain);
     const close = certain ? [] : closest(index, text, found);
-    const answers = [...found, ...close].slice(0, SHOWN);
+    const isHint = found.every(({ why, match: { form } }) => why === "also" && !form.answer.recipe);
+    const answers = (isHint ? [...close.slice(0, 1), ...found, ...close.slice(1)] : [...found, ...close]).slice(0, SHOWN);
     return { certain, answers, link: certain ? linked(found[0].match) : shortened(text) };
   }
 
