@@ -522,7 +522,7 @@
 
   // Dynamo says the same to those who compile: without an export nothing is certain.
   const COMPILED =
-    /\btorch\.compile\b|backend=.inductor|torchinductor|\bfsdp|deepspeed|compiled?_autograd|\bvllm\b/i;
+    /\btorch[._]compile|inductor\b|torchinductor|\bfsdp|deepspeed|compiled?_autograd|\b(?:vllm|unsloth|sglang)\b|cudagraph|DistributedDataParallel|optimizer\.step/i;
   const EXPORTED = /export|onnx|aoti|\.pt2\b/i;
 
   const rank_of = (form) => ["none", "wrapper", "answer"].indexOf(form.answer.role);
