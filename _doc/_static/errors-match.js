@@ -295,7 +295,7 @@
     return {
       ...about,
       text,
-      isHeaded: Boolean(header(text)?.at), // it says the class of the exception, too
+      isHeaded: MAY_BE_HEADER.test(text) && HEADERS[0].test(text), // it says the class of the exception, too
       holes: fixed.length - 1,
       parts,
       head: Math.min(head + 1, parts.length),
@@ -478,8 +478,10 @@
   }
 
   /* A short template is certain only as the whole text of an exception of its class. */
-  const isWholeText = (form, one, { type }) =>
-    one.start === 0 && !one.missing && form.classes.includes(type);
+  function isWholeText(form, { start, missing, holes }, { type }) {
+    const before = form.parts[0].hole > 0 ? holes[0].length : 0;
+    return start === before && !missing && form.classes.includes(type);
+  }
 
   const CLASSES = /^[A-Z]\w*$/;
 
@@ -677,9 +679,15 @@
     return found;
   }
 
-  /* Prepare the index: its templates, its texts, and where each term is. */
+  /* Prepare the index: where to find each template, and each recipe. */
   function prepare(index) {
-    const { recipes, releases } = index;
+    const byName = new Map(index.recipes.map((recipe) => [recipe.name, recipe]));
+    return { ...index, byName, forms: forms(index) };
+  }
+
+  /* Prepare the texts to rank, and where each term is: only once something is ranked. */
+  function prepareRanks(index) {
+    const { recipes } = index;
     const texts = [];
     recipes.forEach((recipe, number) => {
       const add = (text, factor, message) =>
@@ -720,8 +728,7 @@
         places.get(term).push(text);
       }
     }
-    const byName = new Map(recipes.map((recipe) => [recipe.name, recipe]));
-    return { recipes, releases, weight, places, byName, forms: forms(index) };
+    return { weight, places };
   }
 
   // What stands below any error; it says nothing of the cause.
@@ -730,6 +737,7 @@
 
   /* Rank the recipes for a text: a list of {recipe, message, score, whole}. */
   function rank(index, query) {
+    const { weight: weightOfTerm, places } = (index.ranks ??= prepareRanks(index));
     const parts = read(query);
     const whole = parts.map(({ type, text }) => `${type} ${text}`).join("\n").replace(ADVICE, "");
     const text =
@@ -739,9 +747,9 @@
     const shared = new Map();
     let all = 0;
     for (const term of terms(text)) {
-      const weight = index.weight(term);
+      const weight = weightOfTerm(term);
       all += weight;
-      for (const place of index.places.get(term) ?? []) {
+      for (const place of places.get(term) ?? []) {
         shared.set(place, (shared.get(place) ?? 0) + weight);
       }
     }
@@ -781,7 +789,7 @@
     const has = place?.terms ?? new Set();
     return [...terms(query)]
       .filter((term) => !term.includes(" ") && /\w{3}/.test(term) && has.has(term))
-      .sort((a, b) => index.weight(b) - index.weight(a))
+      .sort((a, b) => index.ranks.weight(b) - index.ranks.weight(a))
       .slice(0, 6);
   }
 

@@ -112,8 +112,11 @@
       new Promise((resolve, reject) => {
         const script = document.createElement("script");
         script.src = `${root}_static/errors-index.js`;
-        script.onload = () =>
-          resolve(cookbookMatch.prepare(globalThis.cookbookErrors));
+        script.onload = () => {
+          const prepared = cookbookMatch.prepare(globalThis.cookbookErrors);
+          setTimeout(() => cookbookMatch.rank(prepared, "")); // it prepares the ranks
+          resolve(prepared);
+        };
         script.onerror = reject;
         document.head.append(script);
       });

@@ -56,7 +56,7 @@ SHORTER = 200
 ROLES = {"answer": "answer", "wrapper": "wrapper", "internal": "none", "open": "none"}
 
 #: Characters of a message by which it is found in what a cell printed.
-BEGINNING = 60
+BEGINNING = 40
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -132,6 +132,7 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
     """Return what the index says of one recipe; each is loaded once."""
     about = read(recipe.script)
     messages: dict[tuple, dict[str, Any]] = {}
+    printed: dict[tuple, bool] = {}
     for release, record in recipe.records.items():
         for number, kind, message, is_printed in _messages(record):
             key = (number, kind, re.sub(r"\d+", "0", message))
@@ -139,8 +140,7 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
                 key, {"cell": recipe.anchor(number), "type": kind, "releases": []}
             )
             entry["message"] = message
-            if not is_printed:
-                entry["printed"] = False
+            printed[key] = printed.get(key, False) or is_printed
             if release not in entry["releases"]:
                 entry["releases"].append(release)
     return {
@@ -153,7 +153,10 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
         "answer": _answer(recipe),
         "keywords": list(about.keywords),
         "wordings": list(about.wordings),
-        "messages": list(messages.values()),
+        "messages": [
+            entry if printed[key] else {**entry, "printed": False}
+            for key, entry in messages.items()
+        ],
     }
 
 
@@ -172,11 +175,10 @@ def _answer(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def _messages(record: Record) -> Iterator[tuple[int, str, str, bool]]:
-    """Yield what a transcript notes: cell, type, message, whether the page has it."""
-    for number, cell in enumerate(record.cells):
-        if not cell:
-            continue
-        output = _flat("\n".join(cell["output"]))
+    """Yield what a transcript notes: cell, type, message, whether it was printed."""
+    cells = [(number, cell) for number, cell in enumerate(record.cells) if cell]
+    output = _flat("\n".join(line for _, cell in cells for line in cell["output"]))
+    for number, cell in cells:
         for note in NOTES:
             for kind, message in cell.get(note, ()):
                 said = _ESCAPE.sub("", message).strip()[:LONGEST]
@@ -185,7 +187,8 @@ def _messages(record: Record) -> Iterator[tuple[int, str, str, bool]]:
 
 
 def _flat(text: str) -> str:
-    return " ".join(_ESCAPE.sub("", text).split())
+    """Return a text without colors and white space, for lines are wrapped."""
+    return "".join(_ESCAPE.sub("", text).split())
 
 
 class ErrorBox(SphinxDirective):
