@@ -830,12 +830,12 @@
       }));
   }
 
-  /* Return the message of a recipe's page that is an instance of a template. */
+  /* Return the message of a recipe that is an instance of a template: best, a printed one. */
   function reproduced(recipe, form) {
-    return recipe.messages.find(
-      ({ message, type, printed }) =>
-        printed !== false && match(form, form.isHeaded ? `${type}: ${message}` : message),
+    const instances = recipe.messages.filter(({ message, type }) =>
+      match(form, form.isHeaded ? `${type}: ${message}` : message),
     );
+    return instances.find(({ printed }) => printed !== false) ?? instances[0];
   }
 
   /* The part of a text that matched, with what stands in its holes. */

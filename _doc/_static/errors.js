@@ -70,9 +70,10 @@
   function quoted({ message, quote }, order) {
     const said = quote ?? message?.message;
     if (!said) return [];
-    const words = message
-      ? `Seen with PyTorch ${spans(message.releases, order)}`
-      : "Not reproduced on the page; its answer holds";
+    const seen = message ? `Seen with PyTorch ${spans(message.releases, order)}` : "";
+    const isPrinted = message && message.printed !== false;
+    const hint = isPrinted ? [] : ["Not reproduced on the page"];
+    const words = [...(seen ? [seen] : []), ...hint].join(". ");
     return [
       element("code", said.split("\n").slice(0, 2).join("\n").slice(0, 300)),
       element("span", words, { className: "error-releases" }),
@@ -85,8 +86,10 @@
     item.dataset.certain = certain ? "yes" : "no";
     item.append(element("p", reason(answer), { className: "error-reason" }));
     const cell = message?.cell ? `#${message.cell}` : "";
-    if (recipe.answer) item.append(...answered(recipe, cell, root, order));
-    else {
+    if (recipe.answer) {
+      const printed = message?.printed === false ? "" : cell;
+      item.append(...answered(recipe, printed, root, order));
+    } else {
       const href = `${root}${recipe.page}${cell}`;
       item.append(
         element("a", recipe.title, { href, className: "error-title" }),
