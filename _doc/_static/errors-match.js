@@ -398,9 +398,11 @@
     Object.assign(found, holesOf(form, text, spans));
     const isWhole = !found.missing && ends(text, at, form);
     const isBegun =
-      (misses === 0 || found.words >= 5) && found.letters >= 25 &&
-      (found.letters >= form.letters * 0.3 || found.letters >= 40) && form.parts.length > 1 ||
-      opening !== first;
+      opening !== first ||
+      (form.parts.length > 1 &&
+        (misses === 0 || found.words >= 5) &&
+        found.letters >= 25 &&
+        (found.letters >= form.letters * 0.3 || found.letters >= 40));
     const isCut = !form.isWording && found.missing > 0 && isBegun;
     found.fits = begins(text, start, form) && (isWhole || isCut);
     return found;
@@ -514,7 +516,7 @@
         weightOf(b) - weightOf(a) ||
         a.missing - b.missing ||
         there(b) - there(a) ||
-        rank_of(b.form) - rank_of(a.form),
+        importance(b.form) - importance(a.form),
     );
     return found.filter((each) => !isOuter(each, found));
   }
@@ -527,7 +529,7 @@
     /\btorch[._]compile|inductor\b|torchinductor|\bfsdp|deepspeed|compiled?_autograd|\b(?:vllm|unsloth|sglang)\b|cudagraph|DistributedDataParallel|optimizer\.step/i;
   const EXPORTED = /export|onnx|aoti|\.pt2\b/i;
 
-  const rank_of = (form) => ["none", "wrapper", "answer"].indexOf(form.answer.role);
+  const importance = (form) => ["none", "wrapper", "answer"].indexOf(form.answer.role);
 
   /* Tell whether the template exists in a release. */
   function exists({ releases }, { since, until }, release) {
@@ -804,15 +806,23 @@
     const found = find(index, text, release).map((each) => ({
       ...each,
       recipe: index.byName.get(each.recipe),
-      quote: each.match.part.text.slice(each.match.start).slice(0, QUOTED),
-      message: reproduced(index.byName.get(each.recipe), each.match.form),
+      quote: each.why === "also" ? undefined : quoted(each.match),
+      message: reproduced(index, each.recipe, each.match.form),
     }));
     const certain = Boolean(found[0]?.certain);
     const close = certain ? [] : closest(index, text, found);
-    const isHint = found.every(({ why, match: { form } }) => why === "also" && !form.answer.recipe);
-    const answers = (isHint ? [...close.slice(0, 1), ...found, ...close.slice(1)] : [...found, ...close]).slice(0, SHOWN);
-    return { certain, answers, link: certain ? linked(found[0].match) : shortened(text) };
+    // A template that only hints at recipes comes after the closest one.
+    const first = found.every(isHint) ? 1 : 0;
+    const answers = [...close.slice(0, first), ...found, ...close.slice(first)];
+    const link = certain ? linked(found[0].match) : shortened(text);
+    return { certain, answers: answers.slice(0, SHOWN), link };
   }
+
+  const isHint = ({ why, match: { form } }) => why === "also" && !form.answer.recipe;
+
+  /* The part of a text that matched, to be shown again. */
+  const quoted = ({ part, start, holes, form }) =>
+    part.text.slice(form.parts[0].hole > 0 ? start - holes[0].length : start).slice(0, QUOTED);
 
   function closest(index, text, found) {
     const ranked = rank(index, text);
@@ -830,12 +840,23 @@
       }));
   }
 
-  /* Return the message of a recipe that is an instance of a template: best, a printed one. */
-  function reproduced(recipe, form) {
-    const instances = recipe.messages.filter(({ message, type }) =>
-      match(form, form.isHeaded ? `${type}: ${message}` : message),
+  /* Return the message of a recipe that is an instance of a template: best, a printed one.
+   *
+   * It gets the releases of all that the same cell met.
+   */
+  function reproduced({ byName, releases: order }, name, form) {
+    const instances = byName
+      .get(name)
+      .messages.filter(({ message, type }) =>
+        match(form, form.isHeaded ? `${type}: ${message}` : message),
+      );
+    const best = instances.find(({ printed }) => printed !== false) ?? instances[0];
+    if (!best) return undefined;
+    const same = instances.filter(
+      ({ cell, printed }) => cell === best.cell && printed === best.printed,
     );
-    return instances.find(({ printed }) => printed !== false) ?? instances[0];
+    const seen = new Set(same.flatMap(({ releases }) => releases));
+    return { ...best, releases: order.filter((release) => seen.has(release)) };
   }
 
   /* The part of a text that matched, with what stands in its holes. */

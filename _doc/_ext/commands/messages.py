@@ -113,7 +113,7 @@ PACKAGES = ("onnxscript", "onnxruntime", "transformers")
 # Wheels for this system are the smallest; what they have of Python is the same.
 PLATFORM = ("--platform", "macosx_26_0_arm64", "--python-version", "3.11")
 REGISTRY = "torch/_dynamo/graph_break_registry.json"
-BY_HAND = "native.jsonl"  # messages of C++
+BY_HAND = {"native.jsonl", "elsewhere.jsonl"}  # of C++, earlier releases, other tools
 LONGEST = 1500  # characters of a text; a longer one ends with a hole
 
 _SKIPPED = re.compile(
@@ -348,7 +348,7 @@ def write(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
     for name, texts in files.items():
         (folder / name).write_text("".join(texts), "utf-8")
     for file in folder.glob("*.jsonl"):
-        if file.name not in {*files, BY_HAND}:
+        if file.name not in {*files, *BY_HAND}:
             file.unlink()
 
 
