@@ -34,6 +34,8 @@ extensions = [
     # ours
     "_ext.garbage",
     "_ext.inventories",
+    "_ext.noop",
+    "_ext.dependencies",
     "_ext.run",
     "_ext.releases",
     "_ext.show",
@@ -51,6 +53,8 @@ suppress_warnings = [
     "git.dependency_not_found",
     "git.subprocess_error",
     "git.too_shallow",
+    # A space in the path of the checkout breaks no link: pages have relative addresses.
+    "sphinx_gallery.space_in_filename",
 ]
 
 # -- Recipes ---------------------------------------------------------------------------
@@ -58,7 +62,7 @@ suppress_warnings = [
 sphinx_gallery_conf = {
     "examples_dirs": ["../recipes"],
     "gallery_dirs": ["auto_recipes"],
-    # The page of the gallery is written by hand: see _ext/find/topics.py.
+    # The page of the gallery is written by hand: see _ext/find/cards.py.
     "copyfile_regex": r"index\.rst",
     # A recipe runs under its bare name, so the pattern must not ask for a folder.
     "filename_pattern": r"(^|[/\\])plot_[^/\\]*$",
@@ -85,7 +89,7 @@ sphinx_gallery_conf = {
     "prefer_full_module": {r"^torch\.export\.dynamic_shapes\."},
     "write_computation_times": True,
 }
-recipe_time_limit = 120  # seconds
+recipe_time_limit = 120  # seconds of CPU time
 # The tags of recipes. Each recipe has one topic and one or more kinds of symptom; the
 # page of a topic, _doc/topics/<topic>.rst, lists its recipes in order.
 recipe_topics = [

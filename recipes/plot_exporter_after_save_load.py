@@ -61,29 +61,30 @@ class Average(torch.nn.Module):
 
 
 # %%
-# These functions register the class and take that back
+# These functions register a class and take that back
 # (:ref:`l-plot-torch-export-with-dynamic-cache-201` explains both), export, save, and
-# load without the warnings of some releases about how they read a file.
+# load without the warnings of some releases about how they read a file. A class can be
+# registered only once, so each attempt of this page has a subclass of its own.
 
 
-def register(**options):
+def register(cls, **options):
     key = pytree.GetAttrKey("values")
     pytree.register_pytree_node(
-        Batch,
+        cls,
         lambda batch: ([batch.values], batch.axes),
-        lambda values, axes: Batch(*values, axes),
+        lambda values, axes: cls(*values, axes),
         flatten_with_keys_fn=lambda batch: ([(key, batch.values)], batch.axes),
         **options,
     )
-    torch.fx._pytree.register_pytree_flatten_spec(Batch, lambda b, _: [b.values])
+    torch.fx._pytree.register_pytree_flatten_spec(cls, lambda b, _: [b.values])
 
 
-def unregister():
+def unregister(cls):
     for module in (pytree, torch.fx._pytree):
         for name in dir(module):
             if name.startswith("SUPPORTED_"):
-                getattr(module, name).pop(Batch, None)
-    pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.pop("cookbook.Batch", None)
+                getattr(module, name).pop(cls, None)
+    pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.pop(f"cookbook.{cls.__name__}", None)
 
 
 torch.manual_seed(0)
@@ -91,8 +92,8 @@ model = Average()
 shapes = ([{0: Dim("size", max=64), 1: Dim("time", max=512)}],)
 
 
-def export():
-    inputs = (Batch(torch.randn(3, 5, 4)),)
+def export(cls):
+    inputs = (cls(torch.randn(3, 5, 4)),)
     return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
 
 
@@ -114,9 +115,14 @@ def load(data, **options):
 #
 # The registration is good enough for the export, and the program runs.
 
-register()
-program = export()
-batch = Batch(torch.randn(2, 7, 4))
+
+class NamelessBatch(Batch):
+    pass
+
+
+register(NamelessBatch)
+program = export(NamelessBatch)
+batch = NamelessBatch(torch.randn(2, 7, 4))
 torch.testing.assert_close(program.module()(batch), model(batch))
 try:
     save(program)
@@ -133,10 +139,15 @@ assert message.startswith("No registered serialization name"), message
 # *context*, is written as JSON too, where a tuple becomes a list. Then the loaded
 # program refuses each input: its structure is not the exported one.
 
-unregister()
-register(serialized_type_name="cookbook.Batch")
+
+class TupleBatch(Batch):
+    pass
+
+
+register(TupleBatch, serialized_type_name="cookbook.TupleBatch")
+batch = TupleBatch(torch.randn(2, 7, 4))
 try:
-    load(save(export())).module()(batch)
+    load(save(export(TupleBatch))).module()(batch)
 except ValueError as error:
     message = str(error)
 else:
@@ -149,20 +160,21 @@ assert "['batch', 'time']" in message and "('batch', 'time')" in message, messag
 # releases of this page). For a named tuple, see :ref:`l-plot-exporter-inputs-nested`.
 
 JSON = {"to_dumpable_context": list, "from_dumpable_context": tuple}
-unregister()
-register(serialized_type_name="cookbook.Batch", **JSON)
-program = export()
+register(Batch, serialized_type_name="cookbook.Batch", **JSON)
+program = export(Batch)
+batch = Batch(torch.randn(2, 7, 4))
 data = save(program)
 
 # %%
 # The symptom: it cannot be loaded
 # ++++++++++++++++++++++++++++++++
 #
-# Another process knows neither the class nor your operators. Here the registration is
-# taken back to see that. Up to 2.7 the message has the reason. On 2.8 there is none.
-# Since 2.9 it is a log record above the traceback.
+# Another process knows neither the class nor your operators. Here the name of the class
+# is taken out of the registry of names to see that. Up to 2.7 the message has the
+# reason. On 2.8 there is none. Since 2.9 it is a log record above the traceback.
 
-unregister()
+NAMES = pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE
+del NAMES["cookbook.Batch"]
 try:
     load(data)
 except (KeyError, RuntimeError) as error:
@@ -177,7 +189,7 @@ assert ("cookbook.Batch" in message) == (RELEASE < (2, 8)), message
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/__init__.py#L347>`_),
 # and what you see is the failure of the second attempt. Since 2.8 ``load_pt2`` is the
 # first attempt alone. Call it to get the reason. The fix: import the module that
-# registers the class before the file is loaded.
+# registers the class before the file is loaded. (Here its name comes back.)
 
 first_attempt = torch.export.load
 if RELEASE >= (2, 8):
@@ -191,7 +203,7 @@ else:
     message = "This release loads a class that it does not know."
 print(message)
 assert "cookbook.Batch" in message, message
-register(serialized_type_name="cookbook.Batch", **JSON)
+NAMES["cookbook.Batch"] = Batch
 torch.testing.assert_close(load(data).module()(batch), model(batch))
 
 # %%
@@ -365,7 +377,8 @@ else:
     message = "accepted"
 print(message)
 assert "<= 64" in message, message
-unregister()
+for cls in (NamelessBatch, TupleBatch, Batch):
+    unregister(cls)
 
 # %%
 # To remember

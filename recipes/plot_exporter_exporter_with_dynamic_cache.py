@@ -34,6 +34,7 @@ exported program accepts afterwards.
 # sphinx_gallery_wording = "It looks like one of the inputs with type DynamicCache is not supported or pytree-flattenable."
 
 import collections
+import functools
 import json
 
 import torch
@@ -76,8 +77,8 @@ class AttentionOverCache(torch.nn.Module):
         return query * cache.get_seq_length()
 
 
-def make_inputs(batch, length, heads=8, layers=2):
-    cache = DynamicCache()
+def make_inputs(batch, length, heads=8, layers=2, cls=DynamicCache):
+    cache = cls()
     for layer in range(layers):
         shape = (batch, heads, length, 6)
         cache.update(torch.randn(shape), torch.randn(shape), layer)
@@ -161,8 +162,8 @@ def flatten_cache(cache):
     return [getattr(cache, name) for name in ATTRIBUTES], ATTRIBUTES
 
 
-def unflatten_cache(values, context):
-    cache = DynamicCache()
+def unflatten_cache(values, context, cls=DynamicCache):
+    cache = cls()
     for name, value in zip(context, values):
         setattr(cache, name, value)
     return cache
@@ -170,8 +171,8 @@ def unflatten_cache(values, context):
 
 # %%
 # These two are not enough. The exporter gives each input a name, and it needs a key
-# for each part of the class to make one. (The registration is taken back after the
-# attempt.)
+# for each part of the class to make one. (A class can be registered only once, so the
+# attempt has a subclass, which is taken out of the registries afterwards.)
 
 REGISTRIES = (
     pytree.SUPPORTED_NODES,
@@ -184,22 +185,27 @@ REGISTRIES = (
 def unregister(cls):
     for registry in REGISTRIES:
         registry.pop(cls, None)
-    pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.pop("cookbook.DynamicCache")
+    pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.pop(f"cookbook.{cls.__name__}")
+
+
+class CacheWithoutKeys(DynamicCache):
+    pass
 
 
 pytree.register_pytree_node(
-    DynamicCache,
+    CacheWithoutKeys,
     flatten_cache,
-    unflatten_cache,
-    serialized_type_name="cookbook.DynamicCache",
+    functools.partial(unflatten_cache, cls=CacheWithoutKeys),
+    serialized_type_name="cookbook.CacheWithoutKeys",
 )
+without_keys = make_inputs(4, 11, cls=CacheWithoutKeys)
 try:
-    torch.export.export(model, inputs, strict=False)
+    torch.export.export(model, without_keys, strict=False)
 except ValueError as error:
     message = str(error)
 else:
     message = "This release makes its own keys."
-unregister(DynamicCache)
+unregister(CacheWithoutKeys)
 print(message)
 assert message.startswith("Did not find a flatten_with_keys_fn"), message
 
@@ -407,17 +413,21 @@ def flatten_cache_as_mapping(cache):
     return [(pytree.MappingKey(k), v) for k, v in zip(context, values)], context
 
 
-unregister(DynamicCache)
+class MappingCache(DynamicCache):
+    pass
+
+
 pytree.register_pytree_node(
-    DynamicCache,
+    MappingCache,
     flatten_cache,
-    unflatten_cache,
-    serialized_type_name="cookbook.DynamicCache",
+    functools.partial(unflatten_cache, cls=MappingCache),
+    serialized_type_name="cookbook.MappingCache",
     flatten_with_keys_fn=flatten_cache_as_mapping,
 )
 torch.fx._pytree.register_pytree_flatten_spec(
-    DynamicCache, lambda cache, spec: [getattr(cache, k) for k in spec.context]
+    MappingCache, lambda cache, spec: [getattr(cache, k) for k in spec.context]
 )
+inputs = make_inputs(4, 11, cls=MappingCache)
 exported = torch.export.export(model, inputs, **options).module()
 try:
     result = exported(*inputs)
@@ -434,13 +444,15 @@ assert (result is None) == (RELEASE == (2, 9))
 # ++++++++
 #
 # A registration lives as long as the process, and a class can be registered only
-# once. No public function takes it back, so the class is removed from each registry.
-# In a notebook, do this before you run the registration again.
+# once. No public function takes it back, so each class is removed from each registry.
+# Where the package optree is installed, its own registry keeps the class: in a
+# notebook, define the class again before you run the registration again.
 
-unregister(DynamicCache)
+for cls in (DynamicCache, MappingCache):
+    unregister(cls)
 for registry in REGISTRIES:
-    assert DynamicCache not in registry
-assert "cookbook.DynamicCache" not in pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE
+    assert not {DynamicCache, CacheWithoutKeys, MappingCache} & set(registry)
+assert not [n for n in pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE if "cookbook" in n]
 
 # %%
 # To remember

@@ -103,7 +103,9 @@ assert "DynamicCache" in message
 # ++++++++++++++++++++++++++
 #
 # Torch has to know which tensors are in a cache and how to make a cache of them: see
-# :ref:`l-plot-torch-export-with-dynamic-cache-201` for what each function does.
+# :ref:`l-plot-torch-export-with-dynamic-cache-201` for what each function does. A class
+# can be registered only once, so the registration calls whatever ``unflatten`` is when
+# it needs it: step 3 replaces it.
 
 pytree = torch.utils._pytree
 
@@ -117,19 +119,19 @@ def flatten_with_keys(cache):
     return [(pytree.SequenceKey(i), t) for i, t in enumerate(tensors)], context
 
 
-def unflatten(tensors, context):
+def fill_with_update(tensors, context):
     cache = DynamicCache()
     for layer, pair in enumerate(zip(tensors[::2], tensors[1::2])):
         cache.update(*pair, layer)
     return cache
 
 
-def register(unflatten):
+def register():
     unregister()
     pytree.register_pytree_node(
         DynamicCache,
         flatten,
-        unflatten,
+        lambda tensors, context: unflatten(tensors, context),
         serialized_type_name="transformers.DynamicCache",
         flatten_with_keys_fn=flatten_with_keys,
     )
@@ -149,7 +151,8 @@ def unregister():
     pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.pop("transformers.DynamicCache", None)
 
 
-register(unflatten)
+unflatten = fill_with_update
+register()
 program = torch.export.export(model, (), inputs, strict=False)
 assert not program.range_constraints
 print("exported, for one batch, one number of new tokens and one length of the cache")
@@ -241,7 +244,7 @@ print(message)
 assert (message == "decomposed") == (RELEASE >= (2, 14)), message
 
 # %%
-# The cause is ``unflatten``. It calls ``update``, which begins with an empty tensor and
+# The cause is ``fill_with_update``: ``update`` begins with an empty tensor and
 # concatenates. The empty tensors are constants that the trace did not expect. Fill the
 # layers instead, and there is none. This works on all releases of this page.
 
@@ -256,7 +259,7 @@ def fill(tensors, context):
     return cache
 
 
-register(fill)
+unflatten = fill
 program = torch.export.export(model, (), inputs, dynamic_shapes=dynamic, strict=False)
 decomposed = program.run_decompositions({})
 print("decomposed:", len(decomposed.graph.nodes), "nodes")

@@ -13,12 +13,50 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from bs4 import BeautifulSoup
+from filelock import FileLock  # torch brings it along
 from playwright import sync_api
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
+
+
+class Scheduling(LoadScopeScheduling):
+    """Keep the tests of a file in one process, which makes its sites once.
+
+    Those that run recipes share nothing and are divided; they come last, so that no
+    process is left with a long file while the others have ended. ``--dist loadgroup``
+    has no effect with pytest 9.2 and pytest-xdist 3.8, which names groups in an
+    attribute that pytest no longer reads. If a later version of pytest-xdist does not
+    ask ``_split_scope``, ``--dist loadfile`` in the Makefile is the next best.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Return what has to stay in one process with a test."""
+        file = nodeid.partition("::")[0]
+        return nodeid if file.endswith("test_recipes.py") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Say how tests are divided among processes, where there are several."""
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what needs a browser, and put what runs recipes last."""
+    for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.browser)
+    items.sort(key=lambda item: item.path.name == "test_recipes.py")
 
 
 def sphinx(
@@ -96,12 +134,12 @@ class Site:
         return int(re.search(r"successfully executed (\d+) out of", self.log)[1])
 
     def files(self) -> dict[str, bytes]:
-        """Return what the build made for the reader, by path."""
+        """Return what the build made for the reader, by path: not ``.buildinfo``."""
         html = self.folder / "html"
         return {
             path.relative_to(html).as_posix(): path.read_bytes()
             for path in sorted(html.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.name != ".buildinfo"
         }
 
 
@@ -122,37 +160,76 @@ def make_site(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def html() -> Path:
-    """Build the site where ``make html`` builds it, and return its folder."""
-    folder = ROOT / "build/html"
-    done = sphinx(ROOT / "_doc", folder)
-    lines = (done.stdout + done.stderr).splitlines()
-    wrong = [line for line in lines if "WARNING" in line or "ERROR" in line]
-    assert done.returncode == 0, "\n".join(["'make html' fails:", *wrong])
-    return folder
+def once(tmp_path_factory, worker_id):
+    """Return a function that makes something once for all processes of the tests.
+
+    It takes a name and what makes it, which gets an empty folder and returns what can
+    be written as JSON.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+    def once(name: str, make: Callable[[Path], Any]) -> Any:
+        done = shared / f"{name}.json"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(shared / name, ignore_errors=True)
+                (shared / name).mkdir()
+                done.write_text(json.dumps(make(shared / name)), "utf-8")
+        return json.loads(done.read_text("utf-8"))
+
+    return once
 
 
 @pytest.fixture(scope="session")
-def recorded(make_site) -> Site:
+def html(once) -> Path:
+    """Build the site where ``make html`` builds it, and return its folder."""
+    folder = ROOT / "build/html"
+
+    def build(_: Path) -> list[str] | None:
+        done = sphinx(ROOT / "_doc", folder)
+        lines = (done.stdout + done.stderr).splitlines()
+        wrong = [line for line in lines if "WARNING" in line or "ERROR" in line]
+        return wrong if done.returncode else None
+
+    wrong = once("html", build)
+    assert wrong is None, "\n".join(["'make html' fails:", *wrong])
+    return folder
+
+
+@functools.lru_cache(maxsize=1)
+def soup(path: Path) -> BeautifulSoup:
+    """Parse a page; tests that look at one after the other share it."""
+    return BeautifulSoup(path.read_text("utf-8"), "html.parser")
+
+
+@pytest.fixture(scope="session")
+def recorded(once, make_site) -> Site:
     """Build a site with the transcripts of six releases, of which five are made up.
 
     With 2.6 ``plot_differs`` fails, with 2.7 to 2.9 it prints and raises other things,
     with 2.10 it does what it does with the pinned release, and 2.11 has its transcript
     for an earlier text. ``plot_unicode`` is recorded with the pinned release alone.
     """
-    site = make_site("plot_differs", "plot_unicode").record()
-    record = json.loads(site.transcript("plot_differs").read_text("utf-8"))
-    made_up = {
-        "2.6.0": _failing(record),
-        "2.7.1": _older(record),
-        "2.8.0": _older(record),
-        "2.9.1": _older(record),
-        "2.10.0": record,
-        "2.11.0": _with(record, 0, source="another"),
-    }
-    for release, text in made_up.items():
-        site.write_transcript(release, "plot_differs", text)
-    return site.build()
+
+    def build(folder: Path) -> tuple[str, int, str]:
+        site = make_site("plot_differs", "plot_unicode", folder=folder).record()
+        record = json.loads(site.transcript("plot_differs").read_text("utf-8"))
+        made_up = {
+            "2.6.0": _failing(record),
+            "2.7.1": _older(record),
+            "2.8.0": _older(record),
+            "2.9.1": _older(record),
+            "2.10.0": record,
+            "2.11.0": _with(record, 0, source="another"),
+        }
+        for release, text in made_up.items():
+            site.write_transcript(release, "plot_differs", text)
+        site.build()
+        return str(folder), site.returncode, site.log
+
+    folder, returncode, log = once("recorded", build)
+    return Site(Path(folder), returncode, log)
 
 
 def _with(record: dict, number: int, **changes: object) -> dict:

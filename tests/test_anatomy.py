@@ -8,11 +8,15 @@ import json
 import re
 import runpy
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from _ext import recipe
 from _ext.find import topics
 from conftest import RECIPES, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONF = runpy.run_path(str(ROOT / "conf.py"))
 
@@ -32,13 +36,47 @@ LABELS = {
     "plot_exporter_shapes_lost_dimension": "l-plot-exporter-lost_dynamic_dimension",
 }
 
+#: The sections of a recipe, in their order, and those that each has.
+SECTIONS = (
+    "The problem",
+    "The fix",
+    "Why it happens",
+    "Other fixes",
+    "Check",
+    "Limitations",
+    "Summary",
+)
+REQUIRED = ("The problem", "The fix", "Why it happens", "Check", "Summary")
+
+#: The recipes that do not answer first yet, and how many there were at the most.
+OLD_FORM = set((ROOT / "tests/old_form.txt").read_text("utf-8").split())
+MOST_OLD = 67
+
 #: Exceptions that also mean that the recipe itself is wrong.
 BROAD = {"BaseException", "Exception"}
 
 #: Seconds that a recipe may take under the pinned release, recorded beside others.
 LONGEST = 30
 
-each_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+
+def each_recipe(check):
+    """Make one test of what is checked of each recipe; it names all that are wrong.
+
+    The check of one recipe is its attribute ``check``.
+    """
+
+    def test(subtests):
+        for path in RECIPES:
+            with subtests.test(recipe=path.stem):
+                check(path)
+
+    test.__doc__, test.check = check.__doc__, check
+    return test
+
+
+def nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of a recipe."""
+    return list(ast.walk(recipe.tree(path.read_text("utf-8"))))
 
 
 @each_recipe
@@ -51,10 +89,15 @@ def test_front(path):
     assert about.label == label, f"Begin the docstring with '.. _{label}:'."
     assert len(about.title) <= 72, "Shorten the title to 72 characters."
     assert about.symptom, "Say the symptom in a paragraph under the title."
-    assert 20 <= len(about.description) <= 160, (
-        "End the docstring with '.. meta::' and a ':description:' of 20 to 160 "
-        "characters that says what to do."
-    )
+    if about.answer:
+        assert len(about.description.split()) <= 50, (
+            "Shorten the cause in the answer to 50 words."
+        )
+    else:
+        assert 20 <= len(about.description) <= 160, (
+            "End the docstring with '.. meta::' and a ':description:' of 20 to 160 "
+            "characters that says what to do."
+        )
     assert len(about.keywords) >= 3, (
         "Give at least three search words in ':keywords:', separated by commas."
     )
@@ -64,18 +107,48 @@ def test_front(path):
 def test_nothing_is_left_to_write(path):
     """A recipe has none of the places that ``make new`` leaves to its author."""
     lines = enumerate(path.read_text("utf-8").splitlines(), 1)
-    left = [number for number, line in lines if "write this" in line.lower()]
+    left = [number for number, line in lines if re.search("[Ww]rite this[:,]", line)]
     assert not left, f"Line {left[0]}: put your own words in place of 'write this'."
 
 
 @each_recipe
 def test_symptom_is_shown(path):
-    """A recipe raises its symptom live, and says what a release does without it."""
-    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
-    assert any(isinstance(n, ast.Try) and n.handlers and n.orelse for n in nodes), (
-        "Show what is refused: catch it with try and except, by its type, and say in "
-        "an else clause what a release does that does not refuse it."
+    """A recipe raises its symptom live; in the old form it says when it does not."""
+    tries = [node for node in nodes(path) if isinstance(node, ast.Try)]
+    if path.stem in OLD_FORM:
+        tries = [node for node in tries if node.orelse]
+    assert any(node.handlers for node in tries), (
+        "Show what fails: catch it with try and except, by its type, and print it."
     )
+
+
+@each_recipe
+def test_answer_is_there(path):
+    """A recipe has an answer, and its sections in their order."""
+    about = recipe.read(path)
+    if path.stem in OLD_FORM:
+        assert not about.answer, "It has an answer: take it out of tests/old_form.txt."
+        return
+    assert about.answer, (
+        "Write the directive '.. answer::' under the title: CONTRIBUTING.md says how."
+    )
+    found = [name for name in headings(path) if name in SECTIONS]
+    wanted = [name for name in SECTIONS if name in found]
+    assert found == wanted, f"Put the sections in this order: {', '.join(wanted)}."
+    missing = [name for name in REQUIRED if name not in found]
+    assert not missing, f"It has no section '{missing[0]}'."
+
+
+def headings(path: Path) -> list[str]:
+    """Return the titles of the sections of a recipe."""
+    text = path.read_text("utf-8")
+    return re.findall(r"^# (\S.*)\n# \+{3,}$", text, re.MULTILINE)
+
+
+def test_old_form_only_shrinks():
+    """The list of recipes without an answer names recipes, and not more than it did."""
+    assert {path.stem for path in RECIPES} >= OLD_FORM
+    assert len(OLD_FORM) <= MOST_OLD
 
 
 @each_recipe
@@ -112,7 +185,7 @@ def test_topics_list_each_recipe_once():
 @each_recipe
 def test_exceptions_are_caught_narrowly(path):
     """A recipe catches the exception that it is about, not any."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.ExceptHandler):
             names = {ast.unparse(name) for name in _types(node)}
             assert names and not names & BROAD, (
@@ -133,7 +206,7 @@ def test_no_assertion_where_it_would_be_caught(path):
 
     A comparison that is expected to fail is caught by its exact type.
     """
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Try) and node.handlers:
             caught = [ast.unparse(name) for h in node.handlers for name in _types(h)]
             if caught == ["AssertionError"] and node.orelse:
@@ -156,8 +229,7 @@ def _is_assertion(node: ast.AST) -> bool:
 @each_recipe
 def test_results_are_compared(path):
     """A recipe compares the program with the model, and asserts what it claims."""
-    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
-    found = {type(node) for node in nodes if _is_assertion(node)}
+    found = {type(node) for node in nodes(path) if _is_assertion(node)}
     assert ast.Call in found, (
         "Compare the results of program and model with torch.testing.assert_close, on "
         "at least three shapes that were not traced."
@@ -169,7 +241,7 @@ def test_results_are_compared(path):
 def test_imports(path):
     """A recipe needs what its reader has: torch, NumPy, the standard library."""
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -215,17 +287,18 @@ def _labels() -> set[str]:
     }
 
 
-@each_recipe
 @pytest.mark.parametrize("release", CONF["torch_releases"])
-def test_recorded_under_each_release(path, release):
+def test_recorded_under_each_release(release, subtests):
     """A recipe runs to its end under each release that has what it needs."""
-    record = ROOT / f"_doc/transcripts/{release}/{path.stem}.json"
-    assert record.exists(), f"Run 'make transcripts RELEASE={release}'."
-    found = json.loads(record.read_text("utf-8"))
-    assert found["status"] != "fails", (
-        f"It fails with torch {release}: catch what this release raises, or say "
-        "'# sphinx_gallery_needs_torch'."
-    )
+    for path in RECIPES:
+        record = ROOT / f"_doc/transcripts/{release}/{path.stem}.json"
+        with subtests.test(recipe=path.stem):
+            assert record.exists(), f"Run 'make transcripts RELEASE={release}'."
+            found = json.loads(record.read_text("utf-8"))
+            assert found["status"] != "fails", (
+                f"It fails with torch {release}: catch what this release raises, or "
+                "say '# sphinx_gallery_needs_torch'."
+            )
 
 
 @each_recipe

@@ -112,6 +112,7 @@ class App:
 
     def __init__(self, folder, conf):
         self.srcdir, self.doctreedir = folder / "_doc", folder
+        self.outdir = folder / "html"
         self.config = SimpleNamespace(sphinx_gallery_conf=conf)
         self.statuscode = self._warncount = 0
 

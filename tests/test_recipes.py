@@ -1,7 +1,8 @@
 """Each recipe runs out of its zip, as a script and as a notebook.
 
 Both run in an empty folder and leave nothing there; the script in an environment that
-has what its ``requirements.txt`` names, and no more.
+has what its ``requirements.txt`` names, and no more, the notebook in a kernel that has
+torch already.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import zipfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import kernel
 import nbformat
 import pytest
 from _ext.files import digest
@@ -25,6 +28,18 @@ from _ext.run import cache
 from conftest import RECIPES, ROOT
 from ipykernel.compiler import get_file_name
 from packaging.requirements import Requirement
+
+if TYPE_CHECKING:
+    from jupyter_client import BlockingKernelClient
+
+#: The recipes that register a class as a pytree node.
+REGISTERING = [
+    path
+    for path in RECIPES
+    if re.search("register_(pytree_node|dataclass)", path.read_text("utf-8"))
+]
+
+each_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 
 #: What torch 2.13 prints on stderr and a recipe cannot help. Look again with a new pin.
 EXPECTED_ON_STDERR = {
@@ -96,67 +111,68 @@ def environment(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="session")
+def kernels():
+    """Start what kernels are forked from."""
+    kernel.start_server()
+
+
+@pytest.fixture(scope="session")
+def optree() -> str:
+    """Return the folder with optree, which the environment does not have."""
+    folder = Path(sys.prefix, "optree")
+    if not (folder / "made").exists():
+        pytest.skip(f"optree is not in {folder}: 'make test' installs it there.")
+    return str(folder)
+
+
 @dataclass
-class Run:
-    """What the script and the notebook of a recipe did, each in an empty folder.
+class Taken:
+    """What a reader has downloaded and unpacked.
 
     Attributes
     ----------
     name
         The recipe.
     folder
-        Where the two ran: ``script``, ``notebook``, and what Jupyter keeps.
-    script, jupyter
-        How the processes ended, and what they printed.
-    shown
-        The notebook as a reader downloads it.
+        Where its script, or its notebook, lies alone.
+    requirements
+        What is to be installed.
+    notebook
+        The notebook as a reader sees it.
+    limit
+        The seconds that it may take.
     """
 
     name: str
     folder: Path
-    script: subprocess.CompletedProcess
-    jupyter: subprocess.CompletedProcess
-    shown: nbformat.NotebookNode
+    requirements: str
+    notebook: nbformat.NotebookNode
+    limit: float
 
-    def left(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder."""
-        return [path.name for path in (self.folder / folder).iterdir()]
-
-    def executed(self) -> nbformat.NotebookNode:
-        """Return the notebook after it ran."""
-        path = self.folder / f"notebook/{self.name}.ipynb"
-        return nbformat.read(path, nbformat.NO_CONVERT)
+    def files(self) -> list[str]:
+        """Return the names of the files in its folder."""
+        return [path.name for path in self.folder.iterdir()]
 
 
-@pytest.fixture(scope="module", params=RECIPES, ids=lambda path: path.stem)
-def run(request, html, environment, tmp_path_factory):
-    """Run a recipe as a script and as a notebook, side by side."""
-    path = request.param
-    if program := missing_program(path.read_text("utf-8")):
-        pytest.skip(f"{program} is not installed; the page shows what it gives.")
-    folder = tmp_path_factory.mktemp("run")
-    (archive,) = html.glob(f"_downloads/*/{path.stem}.zip")
-    with zipfile.ZipFile(archive) as contents:
-        contents.extract(path.name, folder / "script")
-        contents.extract(f"{path.stem}.ipynb", folder / "notebook")
-        python = environment(contents.read("requirements.txt").decode())
-    shown = folder / f"notebook/{path.stem}.ipynb"
-    notebook = nbformat.read(shown, nbformat.NO_CONVERT)
-    skip_installation(shown)
-    limit = time_limit(path, 120)
-    with start_jupyter(shown, folder / "jupyter", limit) as jupyter:
-        script = subprocess.run(
-            [python, path.name],
-            capture_output=True,
-            check=False,
-            cwd=folder / "script",
-            env=clean_environment(),
-            text=True,
-            timeout=limit,
-        )
-        printed = jupyter.communicate(timeout=2 * limit)
-    ended = subprocess.CompletedProcess(jupyter.args, jupyter.returncode, *printed)
-    return Run(path.stem, folder, script, ended, notebook)
+@pytest.fixture
+def take(html, tmp_path):
+    """Return a function that unpacks the script or the notebook of a recipe."""
+
+    def take(path: Path, kind: str) -> Taken:
+        text = path.read_text("utf-8")
+        if program := missing_program(text):
+            pytest.skip(f"{program} is not installed; the page shows what it gives.")
+        folder = tmp_path / kind
+        (archive,) = html.glob(f"_downloads/*/{path.stem}.zip")
+        with zipfile.ZipFile(archive) as contents:
+            contents.extract(f"{path.stem}.{kind}", folder)
+            requirements = contents.read("requirements.txt").decode()
+            notebook = contents.read(f"{path.stem}.ipynb").decode()
+        shown = nbformat.reads(notebook, nbformat.NO_CONVERT)
+        return Taken(path.stem, folder, requirements, shown, time_limit(text, 120))
+
+    return take
 
 
 def clean_environment() -> dict[str, str]:
@@ -165,69 +181,102 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
-def skip_installation(path: Path) -> None:
-    """Mark the cell that calls pip, so that Jupyter leaves it out.
-
-    It has a test of its own: all is there already, and pip takes seconds to say so.
-    """
-    notebook = nbformat.read(path, nbformat.NO_CONVERT)
-    (cell,) = [cell for cell in notebook.cells if cell.source.startswith("%pip")]
-    cell.metadata["tags"] = ["skip-execution"]
-    nbformat.write(notebook, path)
-
-
-def start_jupyter(path: Path, folder: Path, limit: float) -> subprocess.Popen:
-    """Start what executes a notebook; all that it keeps is in a folder.
-
-    The file by which a kernel is reached is there too, as long as the kernel runs.
-    """
-    folder.mkdir()
-    code = "from nbclient.cli import main; main()"
-    command = [sys.executable, "-c", code, "--inplace", f"--timeout={limit:g}"]
-    places = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
-    own = dict.fromkeys((*places, "JUPYTER_RUNTIME_DIR", "TMPDIR"), str(folder))
-    return subprocess.Popen(
-        [*command, path.name],
-        cwd=path.parent,
-        env={**clean_environment(), **own},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+def run_script(
+    taken: Taken, python: Path, **variables: str
+) -> subprocess.CompletedProcess:
+    """Run a script in its folder, in a process that has torch from nothing."""
+    return subprocess.run(
+        [python, f"{taken.name}.py"],
+        capture_output=True,
+        check=False,
+        cwd=taken.folder,
+        env={**clean_environment(), **variables},
         text=True,
+        timeout=taken.limit,
     )
 
 
-def test_recipe_runs_as_a_script(run):
+def execute(taken: Taken, own: Path) -> list[str]:
+    """Execute a notebook in a kernel, and return what each cell printed.
+
+    The cell that calls pip is left out. It has a test of its own: all is there
+    already, and pip takes seconds to say so.
+    """
+    with kernel.started(taken.folder, own) as client:
+        return [
+            execute_cell(client, cell.source, taken.limit)
+            for cell in code(taken.notebook)
+        ]
+
+
+def execute_cell(client: BlockingKernelClient, source: str, limit: float) -> str:
+    """Execute a cell, which may not raise, and return what it has on stdout."""
+    outputs = []
+    reply = client.execute_interactive(
+        source,
+        allow_stdin=False,
+        output_hook=lambda message: outputs.append(message["content"]),
+        timeout=limit,
+    )["content"]
+    assert reply["status"] == "ok", "\n".join([source, *reply["traceback"]])
+    return "".join(out["text"] for out in outputs if out.get("name") == "stdout")
+
+
+def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Return the cells of code that are the recipe's."""
+    return [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not cell.source.startswith("%pip")
+    ]
+
+
+def printed_by(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return what each cell has on stdout."""
+    return [
+        "".join(
+            output.text for output in cell.outputs if output.get("name") == "stdout"
+        )
+        for cell in code(notebook)
+    ]
+
+
+@pytest.mark.rerun
+@each_recipe
+def test_recipe_runs_as_a_script(path, take, environment):
     """The script prints what its page shows, is silent on stderr, and leaves no file.
 
     It runs in a process that has torch from nothing, and so shows that the process
     from which the site's recipes are forked gives nothing away.
     """
-    assert run.script.returncode == 0, run.script.stderr
-    printed = run.script.stdout.replace(f"{run.folder}/script/", "")
-    assert lines(printed) == lines("\n".join(printed_by(run.shown)))
-    assert unexpected(run.script.stderr) == []
-    assert run.left("script") == [f"{run.name}.py"]
+    taken = take(path, "py")
+    done = run_script(taken, environment(taken.requirements))
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.replace(f"{taken.folder}/", "")
+    assert lines(printed) == lines("\n".join(printed_by(taken.notebook)))
+    assert unexpected(done.stderr) == []
+    assert taken.files() == [path.name]
 
 
-def test_recipe_runs_as_a_notebook(run):
+@pytest.mark.rerun
+@each_recipe
+def test_recipe_runs_as_a_notebook(path, take, kernels, tmp_path):
     """Each cell prints what the notebook shows, and neither file nor kernel is left."""
-    assert run.jupyter.returncode == 0, run.jupyter.stderr
-    places = Places(run.name, run.shown)
-    printed = [places.in_script(text) for text in printed_by(run.executed())]
-    assert [*map(lines, printed)] == [*map(lines, printed_by(run.shown))]
-    assert run.left("notebook") == [f"{run.name}.ipynb"]
-    assert not list((run.folder / "jupyter").glob("*.json"))
+    taken = take(path, "ipynb")
+    places = Places(taken.name, taken.notebook)
+    printed = [places.in_script(text) for text in execute(taken, tmp_path / "jupyter")]
+    assert [*map(lines, printed)] == [*map(lines, printed_by(taken.notebook))]
+    assert taken.files() == [f"{path.stem}.ipynb"]
 
 
-def printed_by(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return what each cell of code has on stdout."""
-    return [
-        "".join(
-            output.text for output in cell.outputs if output.get("name") == "stdout"
-        )
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    ]
+@pytest.mark.rerun
+@pytest.mark.parametrize("path", REGISTERING, ids=lambda path: path.stem)
+def test_recipe_runs_beside_optree(path, take, environment, optree):
+    """A recipe that registers a class can do so where torch tells optree of it."""
+    taken = take(path, "py")
+    python = environment(taken.requirements)
+    done = run_script(taken, python, PYTHONPATH=optree)
+    assert done.returncode == 0, done.stderr
 
 
 class Places:
@@ -243,9 +292,7 @@ class Places:
         script = (ROOT / f"recipes/{name}.py").read_text("utf-8").splitlines()
         self.name = name
         self.lines, self.cells, last = {}, [], 0
-        for cell in notebook.cells:
-            if cell.cell_type != "code" or cell.source.startswith("%"):
-                continue
+        for cell in code(notebook):
             numbers = self.lines[Path(get_file_name(cell.source)).name] = []
             self.cells.append((cell.source.splitlines(), numbers))
             for line in cell.source.splitlines():

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
 from _ext.releases.transcripts import PACKAGES, excuse
 from _ext.run import outcome
-from bs4 import BeautifulSoup
-from conftest import RECIPES, ROOT, sphinx
+from conftest import RECIPES, ROOT, soup, sphinx
 
 NAMES = [path.stem for path in RECIPES]
 #: What lies beside the recipes in each zip.
@@ -26,12 +26,7 @@ EXPORT = (
 )
 
 
-def soup(path: Path) -> BeautifulSoup:
-    """Parse a page."""
-    return BeautifulSoup(path.read_text("utf-8"), "html.parser")
-
-
-@pytest.fixture(params=NAMES)
+@pytest.fixture(scope="module", params=NAMES)
 def recipe(request, html):
     """Return the name of a recipe and its page."""
     return request.param, soup(html / "auto_recipes" / f"{request.param}.html")
@@ -191,17 +186,34 @@ def test_recipes_by_function(html):
     assert dims is not None
 
 
+class Links(HTMLParser):
+    """What a page links to, and what in it can be linked to.
+
+    A tree of each page takes four times as long.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the addresses and the anchor of an element."""
+        found = dict(attrs)
+        if "id" in found:
+            self.anchors.add(found["id"])
+        name = {"a": "href", "link": "href", "script": "src", "img": "src"}.get(tag)
+        if name in found:
+            self.addresses.append(found[name])
+
+
 def test_links_within_the_site_resolve(html):
     """Each link leads to a file, and to an anchor of it."""
-    pages = {path: soup(path) for path in html.rglob("*.html")}
-    anchors = {
-        path: {tag["id"] for tag in page.find_all(id=True)}
-        for path, page in pages.items()
-    }
+    pages = {path: Links(path) for path in html.rglob("*.html")}
     broken = []
     for path, page in pages.items():
-        for tag in page.select("a[href], link[href], script[src], img[src]"):
-            address = tag.get("href") or tag.get("src")
+        for address in page.addresses:
             if re.match(r"[a-z]+:", address) or address == "#":
                 continue
             place, anchor = urldefrag(address.partition("?")[0])
@@ -209,7 +221,7 @@ def test_links_within_the_site_resolve(html):
             place = unquote(place.removeprefix("/"))
             target = (folder / place).resolve() if place else path
             if not target.is_file() or (
-                anchor and target in anchors and anchor not in anchors[target]
+                anchor and target in pages and anchor not in pages[target].anchors
             ):
                 broken.append((path.relative_to(html).as_posix(), address))
     assert broken == []

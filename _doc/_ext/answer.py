@@ -42,6 +42,7 @@ _BLOCK = re.compile(
 _OPTION = re.compile(
     r"^:(?P<name>[\w-]+):[ ]*(?P<value>.*(?:\n[ ]+\S.*)*)", re.MULTILINE
 )
+_EMPHASIS = re.compile(r"(?<!\w)(\*{1,2})(?=\S)(.+?)(?<=\S)\1(?!\w)")
 _ROLE = re.compile(r":[a-z:]+:`~?([^`<]*?)(?: ?<[^`]*>)?`")
 
 
@@ -112,7 +113,8 @@ def bare(line: str) -> str:
 
 def plain(text: str) -> str:
     """Return reStructuredText as plain text on one line."""
-    return " ".join(_ROLE.sub(r"\1", text).replace("``", "").split())
+    text = _ROLE.sub(r"\1", text).replace("``", "")
+    return " ".join(_EMPHASIS.sub(r"\2", text).split())
 
 
 def find(docstring: str) -> Answer | None:

@@ -61,6 +61,5 @@ def _find_outdated(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    app.setup_extension("_ext.noop")
     app.connect("env-get-outdated", _find_outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

@@ -47,8 +47,9 @@ _OUTPUT = re.compile(
     re.MULTILINE,
 )
 _TIME = re.compile(r"\n\.\. rst-class:: sphx-glr-timing\n\n   .*\n\n")
-#: The class of the note above the title that leads to the downloads.
-NOTE = "sphx-glr-download-link-note"
+_PICTURE = re.compile(r"sphx_glr_(.+)_(?:thumb|\d{3,})\.")
+#: The class of the note above the title that leads to the downloads, and of these.
+NOTE, DOWNLOADS = "sphx-glr-download-link-note", "sphx-glr-footer-example"
 
 _TITLE = ".. rst-class:: sphx-glr-example-title"
 
@@ -91,6 +92,11 @@ def is_executed(script: Path, conf: dict[str, Any]) -> bool:
 def stamp(copy: Path) -> Path:
     """Return the file by which Sphinx-Gallery knows that an example is current."""
     return copy.with_name(f"{copy.name}.md5")
+
+
+def values(content: str) -> dict[str, Any]:
+    """Return the comments ``# sphinx_gallery_<name> = <value>`` of a cell."""
+    return py_source_parser.extract_file_config(content)
 
 
 def blocks(script: Path) -> list[Any]:
@@ -218,18 +224,27 @@ def show_death(page: Path, message: str) -> None:
 def pictures(copy: Path) -> list[Path]:
     """Return the pictures that the cells of a recipe made."""
     folder = copy.parent / "images"
-    return sorted(folder.glob(f"sphx_glr_{copy.stem}_[0-9]*"))
+    return [path for path in sorted(folder.glob("*")) if _maker(path) == copy.stem]
 
 
 def thumbnails(copy: Path) -> list[Path]:
     """Return the thumbnails of a recipe; one, unless it got another suffix."""
     folder = copy.parent / "images/thumb"
-    return sorted(folder.glob(f"sphx_glr_{copy.stem}_thumb.*"), reverse=True)
+    found = [path for path in folder.glob("*") if _maker(path) == copy.stem]
+    return sorted(found, reverse=True)
 
 
 def forget(copy: Path) -> None:
     """Remove all that was made of a recipe that no longer exists."""
-    own = re.compile(rf"(sphx_glr_)?{re.escape(copy.stem)}(_thumb|_\d+)?\.")
     for path in copy.parent.rglob("*"):
-        if own.match(path.name):
+        if path.is_file() and _maker(path) == copy.stem:
             path.unlink()
+
+
+def _maker(path: Path) -> str:
+    """Return the name of the recipe that a file was made of.
+
+    ``sphx_glr_plot_x_1_001.svg`` is a picture of ``plot_x_1``, not of ``plot_x``.
+    """
+    picture = _PICTURE.match(path.name)
+    return picture[1] if picture else path.name.partition(".")[0]

@@ -8,7 +8,9 @@ and what is installed.
 
 Sphinx-Gallery has no setting for this, so its handler gets one in which there is no
 gallery (see :data:`NO_GALLERY`); our own handlers are marked with :func:`skipped`. A
-build with nothing to do takes 0.7 s with this module, 2.5 s without.
+build with nothing to do takes 0.9 CPU seconds with this module, 3.6 without. Should a
+new Sphinx-Gallery look at recipes all the same, ``tests/test_noop.py`` fails: look at
+what its ``generate_gallery_rst`` reads of the settings.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 #: Settings under which Sphinx-Gallery's handler does nothing; it is called at 500.
-NO_GALLERY = {
+NO_GALLERY: dict[str, Any] = {
     "backreferences_dir": None,
     "examples_dirs": [],
     "gallery_dirs": [],
@@ -116,10 +118,11 @@ def _given(app: Sphinx) -> str:
     files = set(_files(srcdir, besides=_generated(app)))
     for folder in app.config.sphinx_gallery_conf["examples_dirs"]:
         files |= set(_files(srcdir / folder))
+    files |= set(os.get_exec_path())  # a program that a recipe needs comes or goes
     date = os.environ.get("SOURCE_DATE_EPOCH")
-    return digest(
-        repr((_states[app].settings, sys.version, _installed(), date, stats(files)))
-    )
+    # Another builder, which may share what Sphinx keeps of pages, has its own folder.
+    settings = str(app.outdir), _states[app].settings
+    return digest(repr((settings, sys.version, _installed(), date, stats(files))))
 
 
 def _made(app: Sphinx) -> str:

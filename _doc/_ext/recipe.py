@@ -80,6 +80,7 @@ SETTINGS = {
     "end_ignore": Setting(lambda value: value is None, "give no value", many=True),
     "needs_program": Setting(_is_text, 'name the program, as in "g++"'),
     "needs_torch": Setting(_is_release, 'give the release as text, as in "2.8"'),
+    "picture": Setting(_is_text, "say what to see in the picture", many=True),
     "start_ignore": Setting(lambda value: value is None, "give no value", many=True),
     "tags": Setting(_is_list_of_texts, 'give a list, as in ["inputs", "run fails"]'),
     "time_limit": Setting(_is_time, "give seconds, as in 300"),
@@ -310,13 +311,17 @@ def applies(source: str) -> bool:
     return needed is None or Version(installed_torch()) >= Version(needed)
 
 
-def missing_program(source: str) -> str | None:
-    """Return the program that a recipe needs and this machine does not have.
+def needed_program(source: str) -> str | None:
+    """Return the program without which a recipe prints something else, if it names one.
 
-    A recipe that prints something else without a program names it by a comment:
-    ``# sphinx_gallery_needs_program = "g++"``.
+    A recipe names it by a comment: ``# sphinx_gallery_needs_program = "g++"``.
     """
-    program = _settings(source).get("needs_program")
+    return _settings(source).get("needs_program")
+
+
+def missing_program(source: str) -> str | None:
+    """Return the program that a recipe needs and this machine does not have."""
+    program = needed_program(source)
     return program if program and not shutil.which(program) else None
 
 

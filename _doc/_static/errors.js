@@ -14,6 +14,11 @@
     return made;
   }
 
+  /* Return the address of a page, which depends on how Sphinx was told to build. */
+  function address(name) {
+    return DOCUMENTATION_OPTIONS.BUILDER === "dirhtml" ? `${name}/` : `${name}.html`;
+  }
+
   /* Name releases in a row by the first and the last: 2.6 – 2.8, 2.10. */
   function spans(releases, order) {
     const rows = [];
@@ -149,16 +154,16 @@
     function linkTo(text) {
       const query = new URLSearchParams({ q: text });
       return element("a", "Link to this answer", {
-        href: `${root}errors.html?${query}`,
+        href: `${root}${address("errors")}?${query}`,
       });
     }
 
     function nothing() {
       return [
         "No recipe matches. Look into the tables of ",
-        element("a", "the topics", { href: `${root}topics/start-here.html` }),
+        element("a", "the topics", { href: `${root}${address("topics/start-here")}` }),
         ", or use the ",
-        element("a", "search", { href: `${root}search.html` }),
+        element("a", "search", { href: `${root}${address("search")}` }),
         ".",
       ];
     }

@@ -1,4 +1,4 @@
-/* The search page. The index is Pagefind's, made by _ext/site_search.py.
+/* The search page. The index is Pagefind's, made by _ext/find/search.py.
  *
  * Nothing that a reader types becomes markup, and nothing is sent anywhere. A page that is
  * opened from a disk may not read the index: Sphinx's own search answers there.

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import test_anatomy
+from _ext import recipe
 from _ext.commands import new, preview
 from _ext.find import topics
 from conftest import ROOT
@@ -29,24 +30,24 @@ def root(tmp_path):
 
 def test_skeleton_has_the_anatomy(root, monkeypatch):
     """The skeleton passes each check but the one for its author's own words."""
-    recipe, _ = new.create(NAME, root)
+    path, _ = new.create(NAME, root)
     monkeypatch.setattr(test_anatomy, "ROOT", root)
-    test_anatomy.test_front(recipe)
-    test_anatomy.test_tags(recipe)
-    test_anatomy.test_symptom_is_shown(recipe)
-    test_anatomy.test_exceptions_are_caught_narrowly(recipe)
-    test_anatomy.test_no_assertion_where_it_would_be_caught(recipe)
-    test_anatomy.test_results_are_compared(recipe)
-    test_anatomy.test_imports(recipe)
-    test_anatomy.test_reader_is_led_on(recipe)
+    test_anatomy.test_front.check(path)
+    test_anatomy.test_tags.check(path)
+    test_anatomy.test_symptom_is_shown.check(path)
+    test_anatomy.test_exceptions_are_caught_narrowly.check(path)
+    test_anatomy.test_no_assertion_where_it_would_be_caught.check(path)
+    test_anatomy.test_results_are_compared.check(path)
+    test_anatomy.test_imports.check(path)
+    test_anatomy.test_reader_is_led_on.check(path)
     with pytest.raises(AssertionError, match="put your own words"):
-        test_anatomy.test_nothing_is_left_to_write(recipe)
+        test_anatomy.test_nothing_is_left_to_write.check(path)
 
 
 def test_skeleton_runs(root):
     """The skeleton runs to its end as a script."""
-    recipe, _ = new.create(NAME, root)
-    subprocess.run([sys.executable, recipe], check=True, cwd=root, capture_output=True)
+    path, _ = new.create(NAME, root)
+    subprocess.run([sys.executable, path], check=True, cwd=root, capture_output=True)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +60,8 @@ def test_skeleton_runs(root):
 )
 def test_skeleton_has_the_topic_of_its_name(root, name, topic):
     """The recipe is tagged and listed under the topic that its name says."""
-    recipe, _ = new.create(name, root)
-    assert recipe.read(recipe).tags[0] == topic
+    path, _ = new.create(name, root)
+    assert recipe.read(path).tags[0] == topic
     assert topics.listed(root / "_doc", topic)[-1] == name
 
 
@@ -84,8 +85,8 @@ def test_wrong_name(root, name, message):
 
 def test_recipe_that_was_given_up(root):
     """A recipe that the list still names is no reason not to begin another."""
-    recipe, _ = new.create(NAME, root)
-    recipe.unlink()
+    path, _ = new.create(NAME, root)
+    path.unlink()
     assert new.create(f"{NAME}_2", root)[0].exists()
 
 
@@ -100,13 +101,11 @@ def test_page_that_was_not_built(monkeypatch, tmp_path, there):
             page.touch()
         return 0
 
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes/plot_x.py").touch()
     monkeypatch.setattr(preview, "ROOT", tmp_path)
+    monkeypatch.setattr(preview, "all_recipes", lambda: [tmp_path / "plot_x.py"])
     monkeypatch.setattr(preview, "prepare", lambda _: page.parents[2])
     monkeypatch.setattr(preview.subprocess, "call", build)
-    monkeypatch.setattr(sys, "argv", ["preview", "plot_x", "--once"])
-    assert preview.main() == (0 if there else 1)
+    assert preview.main(["plot_x", "--once"]) == (0 if there else 1)
 
 
 def test_page_alone(root):
@@ -120,14 +119,16 @@ def test_page_alone(root):
 #: What is wrong with a recipe: the check, what is replaced by what, the message.
 BROKEN = [
     ("front", ".. _l-plot-", ".. _plot-", "Begin the docstring with '.. _l-plot-"),
-    ("front", "Write this: the symptom as", "Write " * 12, "Shorten the title"),
-    ("front", "   :description:", "   :author:", "a ':description:' of 20 to 160"),
+    ("front", "Write this: what to do", "Write " * 12, "Shorten the title"),
+    ("front", "   Write this: the cause", "   Write" + " so" * 50, "to 50 words"),
     ("front", "write this, Con", "Con;", "at least three search words"),
     ("tags", "# sphinx_gallery_tags", "# gallery_tags", "Say above the first import"),
     ("tags", '["dynamic shapes"', '["shapes"', "The first tag is the topic: one of"),
     ("tags", ', "export fails"]', "]", "Add a kind of symptom"),
     ("tags", '"export fails"]', '"fails"]', "The tags after the first are of"),
-    ("symptom_is_shown", "else:", "finally:", "say in an else clause"),
+    ("answer_is_there", ".. answer::", ".. note::", "Write the directive"),
+    ("answer_is_there", "# The fix\n", "# Check\n", "sections in this order"),
+    ("answer_is_there", "# Summary\n", "# The end\n", "no section 'Summary'"),
     (
         "exceptions_are_caught_narrowly",
         "torch._dynamo.exc.UserError",
@@ -152,19 +153,30 @@ BROKEN = [
 def test_broken_recipe(root, monkeypatch, broken):
     """What is wrong with a recipe is named, with the remedy."""
     check, old, wrong, message = broken
-    recipe, _ = new.create(NAME, root)
-    text = recipe.read_text("utf-8")
+    path, _ = new.create(NAME, root)
+    text = path.read_text("utf-8")
     assert old in text
-    recipe.write_text(text.replace(old, wrong), "utf-8")
+    path.write_text(text.replace(old, wrong), "utf-8")
     monkeypatch.setattr(test_anatomy, "ROOT", root)
     with pytest.raises(AssertionError, match=re.compile(message, re.DOTALL)):
-        getattr(test_anatomy, f"test_{check}")(recipe)
+        getattr(test_anatomy, f"test_{check}").check(path)
+
+
+def test_recipe_without_a_failure(root):
+    """A recipe that catches nothing is told to show what fails."""
+    path, _ = new.create(NAME, root)
+    text = re.sub(
+        "^except .*:$", "finally:", path.read_text("utf-8"), flags=re.MULTILINE
+    )
+    path.write_text(text, "utf-8")
+    with pytest.raises(AssertionError, match="Show what fails"):
+        test_anatomy.test_symptom_is_shown.check(path)
 
 
 def test_unlisted_recipe(root, monkeypatch):
     """A recipe that no topic lists is told which page to edit."""
-    recipe, page = new.create(NAME, root)
+    path, page = new.create(NAME, root)
     page.write_text(page.read_text("utf-8").replace(f"   {NAME}\n", ""), "utf-8")
     monkeypatch.setattr(test_anatomy, "ROOT", root)
     with pytest.raises(AssertionError, match=r"recipes of _doc/topics/dynamic-shapes"):
-        test_anatomy.test_tags(recipe)
+        test_anatomy.test_tags.check(path)

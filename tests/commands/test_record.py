@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
-import runpy
 import shutil
 import subprocess
 from types import SimpleNamespace
 
 import pytest
+from _ext import commands
 from _ext.commands import nightly, record
 from _ext.files import digest
 from _ext.recipe import installed_torch
+from _ext.releases import recording, transcripts
 from _ext.releases.transcripts import PACKAGES
+from _ext.run.outcome import Outcome
 from conftest import RECIPES, ROOT
 
-RELEASES = runpy.run_path(str(ROOT / "conf.py"))["torch_releases"]
+RELEASES = commands.all_releases()
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,53 @@ def test_other_package_is_stale(recorded, name, is_stale):
     assert record.stale("2.9.1", [recipe]) == [recipe] * is_stale
 
 
+@pytest.mark.parametrize("name", ["numpy", "joblib"])
+def test_transcript_knows_better_than_the_list(recorded, name):
+    """What a transcript was recorded with counts, where it says so itself."""
+    recipe, folder = recorded
+    path = folder / "plot_any.json"
+    text = json.loads(path.read_text("utf-8"))
+    pinned = record.pins(record.requirements("2.9.1"), "3.11.7")
+    text |= {"python": "3.11.7", "packages": {**pinned, name: "0"}}
+    path.write_text(json.dumps(text), "utf-8")
+    assert record.stale("2.9.1", [recipe]) == [recipe]
+    text["packages"] = pinned
+    path.write_text(json.dumps(text), "utf-8")
+    (folder / PACKAGES).write_text('{"python": "3.11.7", "installed": {}}', "utf-8")
+    assert record.stale("2.9.1", [recipe]) == []
+
+
+@pytest.mark.parametrize("says", [False, True])
+def test_interrupted_run(monkeypatch, tmp_path, says):
+    """After a shard, or Ctrl-C, what was recorded is current and the rest is stale."""
+    app = SimpleNamespace(srcdir=tmp_path, confdir=tmp_path / "nowhere")
+    release, text = installed_torch(), '"""\nAny\n===\n"""\nimport numpy\n'
+    installed = transcripts.installed(text)
+    pinned = "\n".join(f"{name}=={version}" for name, version in installed.items())
+    monkeypatch.setattr(record, "TRANSCRIPTS", tmp_path / "transcripts")
+    monkeypatch.setattr(record, "requirements", lambda _: pinned)
+    old = dict.fromkeys(installed, "0")
+    recipes = [tmp_path / f"auto_recipes/plot_{i}.py" for i in range(4)]
+    for recipe in recipes:
+        recipe.parent.mkdir(exist_ok=True)
+        recipe.write_text(text, "utf-8")
+        path = transcripts.path(tmp_path, recipe.stem)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = transcripts.made(text, Outcome())
+        made |= {"packages": old} if says else {}
+        if not says:
+            del made["packages"], made["python"]
+        path.write_text(json.dumps(made), "utf-8")
+    packages = json.dumps({"python": "3.11.7", "installed": old})
+    path.with_name(PACKAGES).write_text(packages, "utf-8")
+    assert record.stale(release, recipes) == recipes
+    for recipe in record.shard(recipes, "1/2"):
+        Outcome().write(recipe)
+        recording._update_transcript(app, recipe)
+    recording._write_packages(app)
+    assert record.stale(release, recipes) == record.shard(recipes, "2/2")
+
+
 def test_pins_of_a_python():
     """A transcript is compared with the pins of the Python that it is of."""
     text = 'numpy==2; python_version >= "3.11"\nnumpy==1; python_version < "3.11"\n'
@@ -164,10 +213,8 @@ def test_requirements_name_the_release():
 
 def test_unknown_release():
     """A release that the site does not know is answered with those it does."""
-    with pytest.raises(
-        SystemExit, match=r"RELEASE is '1.0': give all, or one of 2.6.0"
-    ):
-        record.main(["1.0"])
+    with pytest.raises(record.RecordError, match=r"'1.0': give all, or one of 2.6.0"):
+        record._releases("1.0")
 
 
 def test_shards():
@@ -190,7 +237,7 @@ def test_full_disk(monkeypatch, recorded, tmp_path):
     monkeypatch.setattr(record, "WORK", tmp_path / "work")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
     with pytest.raises(record.RecordError, match=r"1 GiB are free .* needs up to 16"):
-        record.record("2.9.1", [recipe], keep=False, jobs=1)
+        record.record_release("2.9.1", [recipe], keep=False, jobs=1)
 
 
 def test_failed_installation(monkeypatch, recorded, tmp_path):
@@ -199,7 +246,7 @@ def test_failed_installation(monkeypatch, recorded, tmp_path):
     monkeypatch.setattr(record, "WORK", tmp_path / "work")
     monkeypatch.setattr(record, "requirements", lambda _: "not a requirement at all")
     with pytest.raises(record.RecordError, match="pip could not install it"):
-        record.record("2.9.1", [recipe], keep=False, jobs=1)
+        record.record_release("2.9.1", [recipe], keep=False, jobs=1)
     assert not (tmp_path / "work/2.9.1").exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import runpy
+from types import SimpleNamespace
 
 import pytest
 from _ext import recipe
@@ -92,7 +93,7 @@ BEGINNING = (
         "..  recipes::\n\n   plot_a \n   plot_b\n",
         "More\n----\n\n.. recipes::\n\n   plot_a\n   plot_b\n",
         ".. recipes::\n\n   plot_a\n\n.. recipes::\n\n   plot_b\n",
-        "::\n\n  .. recipes::\n\n     plot_no\n\n.. recipes::\n\n   plot_a\n   plot_b\n",
+        "::\n\n  .. recipes::\n\n     plot_c\n\n.. recipes::\n\n  plot_a\n  plot_b\n",
         ".. csv-table::\n   :widths: 1\n\n   x\n\n.. recipes::\n\n   plot_a\n   plot_b",
     ],
 )
@@ -142,10 +143,26 @@ def test_directive_reads_its_names_alike():
 
 
 def test_beginning_of_a_card():
-    """A card shows whole sentences, of 60 characters or more where there are as many."""
+    """A card shows whole sentences, of 60 characters or more if there are."""
     first = "This sentence has a number, 2.8, and more than sixty characters."
     assert cards._beginning(f"Short. {first}\nAnother one.") == f"Short. {first}"
     assert cards._beginning("No end") == "No end"
+
+
+def test_releases_under_which_a_recipe_fails():
+    """Where all releases raise, or none does, nothing fails with one of them."""
+    raises, fine = {"caught": [["E", "no"]]}, {"caught": []}
+    known = {
+        "2.6": [raises, fine, raises],
+        "2.7": [raises, fine, fine],
+        "2.8": [raises, fine],
+    }
+    recipe = SimpleNamespace(
+        cells=[None] * 3,
+        releases=list(known),
+        history=lambda n: {r: cells[n] for r, cells in known.items() if cells[n:]},
+    )
+    assert cards.failing(recipe) == ["2.6"]
 
 
 def real_errors():

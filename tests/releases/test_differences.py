@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from _ext.releases.differences import (
     Change,
@@ -238,6 +240,16 @@ def test_numbers(texts, expected):
         ),
         (raising(message="dim s0"), raising(message="dim s77"), []),
         (
+            raising(message="s5\nof s6"),
+            raising(message="s5\nof s5"),
+            [Change("wording", "of s6", "of s5", "ValueError: s5")],
+        ),
+        (
+            raising(message="s5\ns0"),
+            raising(message="s0\ns0"),
+            [Change("wording", "s1", "s0", "ValueError: s0")],
+        ),
+        (
             raising(message="<class 'b'>, <class 'a'>, <class 'd'>"),
             raising(message="<class 'c'>, <class 'd'>, <class 'a'>"),
             [
@@ -254,6 +266,45 @@ def test_numbers(texts, expected):
 def test_changes(old, new, expected):
     """What changed from one release to the next, each with a line of the message."""
     assert changes(old, new) == expected
+
+
+#: What messages and outputs are made of, each normalised in another way or not.
+WORDS = (
+    *("s0", "s1", "u0", "u7", "1", "2.5", "-3", "\n", "\n", " ", "add_1", "é"),
+    *("0x7f0123456789", "0x55e0aabbccdd", "/usr/lib/x.py", "torch/_x/y.py:12"),
+    *(
+        "<class 'a'>",
+        ", ",
+        "<class 'b'>, <class 'a'>",
+        "<class 'triton.x'>",
+        "<class '",
+    ),
+    *("torch._C._CudaDeviceProperties", "Traceback (most recent call last):\n"),
+)
+
+
+def random_cell(random):
+    """Return a cell of random words, which raises, fails or only prints."""
+
+    def text():
+        return "".join(random.choices(WORDS, k=random.randrange(7)))
+
+    caught = [[random.choice(["A", "b.C"]), text()] for _ in range(random.randrange(3))]
+    error = text() or "E" if random.random() < 0.2 else None
+    return cell(*text().split("\n"), caught=caught, error=error)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_any_cells_can_be_compared(seed):
+    """No text is one that the comparison cannot cope with."""
+    made = random.Random(seed)
+    for _ in range(100):
+        cells = [random_cell(made) for _ in RELEASES]
+        behaviour(history(*cells), RELEASES)
+        for old in cells:
+            assert changes(old, old) == []
+            for new in cells:
+                assert bool(changes(old, new)) == bool(changes(new, old))
 
 
 def test_long_lines_begin_near_their_difference():

@@ -8,7 +8,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 import pytest
-from _ext.releases import history
+from _ext.releases import records
 from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT, Site
 
@@ -200,19 +200,13 @@ def test_changed_transcript_is_read_again(site):
     assert "2.6: is not recorded" in table
 
 
-def test_edited_recipe_shows_no_old_output(site):
-    """Where the recipe changed, what was recorded for its earlier text is not shown."""
+@pytest.fixture(scope="module")
+def edited(recorded, tmp_path_factory):
+    """Build a copy of the site: one recipe is edited, one needs a newer release."""
+    site = Site(tmp_path_factory.mktemp("edited") / "site")
+    shutil.copytree(recorded.folder, site.folder)
     path = site.recipe("plot_differs")
     path.write_text(path.read_text("utf-8").replace("the end", "the very end"), "utf-8")
-    site.record()
-    assert site.returncode == 0, site.log
-    page = soup(site.page("plot_differs"))
-    assert not page.select(".release-outputs")
-    assert "was recorded for an earlier text: 2.6 – 2.11" in page.text
-
-
-def test_recipe_that_does_not_apply(site):
-    """A release that lacks what the recipe needs is named as that, while it is so."""
     needs = '"""\n\n# sphinx_gallery_needs_torch = "2.8"\n'
     path = site.recipe("plot_unicode")
     start, _, end = path.read_text("utf-8").rpartition('"""\n')
@@ -222,26 +216,21 @@ def test_recipe_that_does_not_apply(site):
     site.write_transcript("2.7.1", "plot_unicode", {**record, "needs": "2.9"})
     site.record()
     assert site.returncode == 0, site.log
-    line = soup(site.page("plot_unicode")).select_one(".release-verified")
+    return site
+
+
+def test_edited_recipe_shows_no_old_output(edited):
+    """Where the recipe changed, what was recorded for its earlier text is not shown."""
+    page = soup(edited.page("plot_differs"))
+    assert not page.select(".release-outputs")
+    assert "was recorded for an earlier text: 2.6 – 2.11" in page.text
+
+
+def test_recipe_that_does_not_apply(edited):
+    """A release that lacks what the recipe needs is named as that, while it is so."""
+    line = soup(edited.page("plot_unicode")).select_one(".release-verified")
     assert "does not apply: 2.6 (needs 2.8)" in line.text
     assert "was recorded for an earlier text: 2.7" in line.text
-
-
-def test_broken_transcript_of_another_release(site):
-    """A transcript that cannot be read is named, with the command to record it anew."""
-    path = site.folder / "_doc/transcripts/2.9.1/plot_differs.json"
-    path.write_text("{", "utf-8")
-    site.build()
-    assert site.returncode == 2
-    assert f"{path} is not valid JSON" in site.log
-    assert "make transcripts RELEASE=2.9.1" in site.log
-
-
-def test_two_releases_with_one_name(site):
-    """Releases that the reader cannot tell apart are refused."""
-    site.build("-D", "torch_releases=2.9.0,2.9.1")
-    assert site.returncode == 2
-    assert "torch_releases names two releases" in site.log
 
 
 def test_weight(html):
@@ -285,8 +274,29 @@ def test_messages_are_those_that_were_recorded(tmp_path):
     path = tmp_path / "plot_x.json"
     cell = {"line": 1, "output": ["x"], "caught": [["ValueError", "{1, 2}"]]}
     other = {**cell, "caught": [["ValueError", "{2, 1}"]]}
-    assert history._settled([other], path) == [other]
+    assert records.settled([other], path) == [other]
     path.write_text(json.dumps({"cells": [cell], "seconds": 1}), "utf-8")
-    assert history._settled([other], path) == [cell]
+    assert records.settled([other], path) == [cell]
     changed = {**other, "output": ["y"]}
-    assert history._settled([changed], path) == [changed]
+    assert records.settled([changed], path) == [changed]
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "reached"),
+    [
+        ({"status": "runs"}, "runs", [True, True, True]),
+        ({}, "runs", [True, True, True]),
+        ({"status": "fails", "error": 1}, "fails", [True, True, False]),
+        ({"status": "fails", "death": "killed"}, "fails", [False, False, False]),
+    ],
+)
+def test_cells_that_were_reached(tmp_path, found, state, reached):
+    """Nothing is said of a cell that was not run; where it died nobody knows."""
+    cells = [{"source": str(n), "output": [], "error": None} for n in range(3)]
+    if number := found.get("error"):
+        cells[number]["error"] = "E"
+    path = tmp_path / "plot_x.json"
+    path.write_text(json.dumps({**found, "cells": cells}), "utf-8")
+    record = records.recorded(path, "", cells)
+    assert record.state == state
+    assert [cell is not None for cell in record.cells] == reached

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from _ext import gallery
 from _ext.run import cache
 from conftest import ROOT, Site
 
@@ -50,41 +49,75 @@ def test_edited_recipe(site):
     assert "recipes/plot_unicode.py was edited after" in site.log
 
 
-def test_edited_recipe_leaves_pictures_of_others(site):
-    """A recipe whose name begins with that of the edited one keeps its thumbnail."""
-    longer = site.recipe("plot_unicode_longer")
-    shutil.copy(site.recipe("plot_unicode"), longer)
-    site.record()
-    path = site.recipe("plot_unicode")
-    path.write_text(path.read_text("utf-8") + "\n# %%\n# More.\n", "utf-8")
-    site.record()
-    assert site.executed() == 1
-    folder = site.folder / "_doc/auto_recipes/images/thumb"
-    assert list(folder.glob("sphx_glr_plot_unicode_longer_thumb.*"))
+@pytest.fixture
+def current(site):
+    """Let the output of a recipe in that site be current for this process."""
+    source = site.recipe("plot_unicode")
+    copy = site.folder / "_doc/auto_recipes/plot_unicode.py"
+    record = json.loads(copy.with_suffix(".run.json").read_text("utf-8"))
+    record["key"] = cache.ingredients(source, "settings")
+    write(copy, record)
+    return source, copy
+
+
+def write(copy, record):
+    """Write the record of a run."""
+    copy.with_suffix(".run.json").write_text(json.dumps(record), "utf-8")
+
+
+def is_current(source, copy):
+    """Tell whether the output of a recipe is used again."""
+    cache._check(source, copy, "settings")
+    return gallery.stamp(copy).exists()
+
+
+def test_ingredients_are_the_same(current):
+    """What has not changed does not run again."""
+    assert is_current(*current)
 
 
 @pytest.mark.parametrize(
-    "ingredient", ["text", "python", "packages", "settings", "runner"]
+    "ingredient", ["text", "python", "packages", "programs", "settings", "runner"]
 )
-def test_changed_ingredient(site, ingredient):
-    """A recipe that was run with another ingredient runs again, it alone."""
-    path = site.folder / "_doc/auto_recipes/plot_unicode.run.json"
-    record = json.loads(path.read_text("utf-8"))
+def test_changed_ingredient(current, ingredient):
+    """A recipe that was run with another ingredient runs again."""
+    source, copy = current
+    record = json.loads(copy.with_suffix(".run.json").read_text("utf-8"))
     record["key"][ingredient] = "another"
-    path.write_text(json.dumps(record), "utf-8")
-    site.build()
-    assert site.returncode == 0, site.log
-    assert site.executed() == 1
-    assert f"plot_unicode.py runs again: changed {ingredient}" in site.log
+    write(copy, record)
+    assert not is_current(source, copy)
+    # An interrupted run leaves no record of the one before.
+    assert not copy.with_suffix(".run.json").exists()
 
 
 @pytest.mark.parametrize("suffix", cache.OUTPUTS)
-def test_removed_output(site, suffix):
+def test_removed_output(current, suffix):
     """A recipe of whose output a part is gone runs again."""
-    (site.folder / f"_doc/auto_recipes/plot_unicode{suffix}").unlink()
-    site.build()
-    assert site.returncode == 0, site.log
-    assert site.executed() == 1
+    source, copy = current
+    copy.with_suffix(suffix).unlink()
+    assert not is_current(source, copy)
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".gif"])
+def test_pictures_that_did_not_change_keep_their_time(current, suffix):
+    """Sphinx reads no page again for them, and an old thumbnail is not in the way."""
+    source, copy = current
+    picture = copy.parent / "images/sphx_glr_plot_unicode_001.svg"
+    changed = copy.parent / "images/sphx_glr_plot_unicode_002.svg"
+    thumbnail = copy.parent / f"images/thumb/sphx_glr_plot_unicode_thumb{suffix}"
+    times = {picture: 1_000, changed: 2_000, thumbnail: 3_000}
+    for path, seconds in times.items():
+        path.write_text("before", "utf-8")
+        os.utime(path, (seconds, seconds))
+    gallery.stamp(copy).unlink()
+    copy.with_suffix(".run.json").unlink()
+    assert not is_current(source, copy)
+    assert not thumbnail.exists()
+    for path in times:
+        path.write_text("before" if path != changed else "after", "utf-8")
+    cache._restore_times(SimpleNamespace())
+    kept = [path for path in times if path.stat().st_mtime == times[path]]
+    assert kept == [picture, thumbnail]
 
 
 def test_removed_recipe(site):
@@ -95,30 +128,18 @@ def test_removed_recipe(site):
     assert not list(site.folder.glob("_doc/auto_recipes/*unicode*"))
 
 
-def test_killed_build(make_site):
-    """A build that is killed keeps the recipes that were finished, whole."""
-    site = make_site("plot_export", "plot_hangs")
-    command = [sys.executable, "-c", _BUILD, str(site.folder)]
-    with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as build:
-        wanted = "_doc/transcripts/*/plot_export.json"  # the last that is written
-        deadline = time.monotonic() + 60
-        while not list(site.folder.glob(wanted)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        os.killpg(build.pid, signal.SIGKILL)
-    assert site.transcript("plot_export").exists()
-    site.recipe("plot_hangs").unlink()
-    site.record()
+def test_program_is_installed(make_site, tmp_path, monkeypatch):
+    """A recipe runs again when a program is there that it missed, and when it goes."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    site = make_site("plot_program").record().build()
     assert site.returncode == 0, site.log
-    assert site.executed() == 0
-    assert "relu" in site.page("plot_export")
-
-
-_BUILD = """
-import sys
-from pathlib import Path
-from tests.conftest import Site
-Site(Path(sys.argv[1])).record()
-"""
+    assert "False" in site.page("plot_program")
+    program = tmp_path / "program-of-the-cookbook"
+    program.write_text("", "utf-8")
+    program.chmod(0o755)
+    site.build()
+    assert "plot_program.py runs again: changed programs" in site.log
+    assert "True" in site.page("plot_program")
 
 
 @pytest.mark.parametrize(
@@ -127,20 +148,63 @@ Site(Path(sys.argv[1])).record()
         ("platform.python_version", lambda: "3.99.0", "python"),
         ("_requirements", lambda _: ("99", []), "packages"),
         ("_runner_digest", lambda: "another", "runner"),
+        ("shutil.which", lambda _: "/another", "programs"),
     ],
 )
-def test_ingredient(monkeypatch, site, attribute, value, changed):
+def test_ingredient(monkeypatch, attribute, value, changed):
     """Each ingredient on its own makes another record."""
-    source = site.recipe("plot_export")
+    source = ROOT / "tests/site/recipes/plot_program.py"
     before = cache.ingredients(source, "")
-    monkeypatch.setattr(f"_ext.cache.{attribute}", value)
+    monkeypatch.setattr(f"_ext.run.cache.{attribute}", value)
     after = cache.ingredients(source, "")
     assert [name for name in before if before[name] != after[name]] == [changed]
 
 
-def test_packages_are_those_that_a_recipe_imports(site):
+CONF = {
+    "recommender": {"enable": True, "n_examples": 4},
+    "within_subsection_order": "FileNameSortKey",
+    "prefer_full_module": {0, 8},  # its order is that in which they were added
+    "line_numbers": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ({}, False),
+        ({"prefer_full_module": {8, 0}}, False),
+        ({"recommender": {"enable": True, "n_examples": 5}}, False),
+        ({"within_subsection_order": "FileSizeSortKey"}, False),
+        ({"only_warn_on_example_error": True}, False),
+        ({"recommender": {"enable": False, "n_examples": 4}}, True),
+        ({"line_numbers": False}, True),
+        ({"capture_repr": ()}, True),
+        ({"a_setting_of_a_later_release": 1}, True),
+    ],
+)
+def test_settings(change, counts):
+    """Those count that change what a recipe prints or what is on its page."""
+    assert (cache.relevant(CONF) != cache.relevant({**CONF, **change})) is counts
+
+
+@pytest.mark.parametrize("name", cache.RUNNER_MODULES)
+def test_module_that_runs_recipes(monkeypatch, name):
+    """A change of any of them is one of the ingredients."""
+    before = cache._runner_digest.__wrapped__()
+    changed = Path(cache.__file__).parents[1] / name
+    read = Path.read_text
+
+    def read_changed(path, *arguments):
+        return read(path, *arguments) + "\n" * (path == changed)
+
+    monkeypatch.setattr(Path, "read_text", read_changed)
+    assert cache._runner_digest.__wrapped__() != before
+
+
+def test_packages_are_those_that_a_recipe_imports():
     """A recipe depends on torch and what torch requires only if it imports torch."""
-    exports = cache.ingredients(site.recipe("plot_export"), "")["packages"]
-    prints = cache.ingredients(site.recipe("plot_unicode"), "")["packages"]
+    folder = ROOT / "tests/site/recipes"
+    exports = cache.ingredients(folder / "plot_export.py", "")["packages"]
+    prints = cache.ingredients(folder / "plot_unicode.py", "")["packages"]
     assert {"torch", "sympy", "sphinx-gallery"} <= exports.keys()
     assert {"torch", "sympy"}.isdisjoint(prints)

@@ -10,17 +10,27 @@ import venv
 from pathlib import Path
 
 import pytest
+from _ext.run import cache
 from conftest import ROOT
 
-NAMES = ["plot_after", "plot_before", "plot_export", "plot_unicode"]
+NAMES = ["plot_after", "plot_before", "plot_export", "plot_process", "plot_unicode"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads():
+    """Let the environment of the build ask for more threads than recipes may have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "2")
+        yield
 
 
 @pytest.fixture(scope="module")
 def reference(make_site):
     """Build the recipes one after the other, in the order of their names."""
-    site = make_site(*NAMES).record()
+    site = make_site(*NAMES)
+    site.build("-D", "record_transcripts=1", "-D", "recipe_jobs=1")
     shutil.rmtree(site.folder / "html")  # Sphinx 8 would keep old words in its index.
-    site.build("-D", "recipe_jobs=1")
+    site.build()
     assert site.returncode == 0, site.log
     return site
 
@@ -76,7 +86,7 @@ def test_other_order(make_site, reference):
     site = make_site()
     for place, name in enumerate(reversed(NAMES)):
         site.add(name).recipe(name).rename(site.recipe(f"plot_{place}_{name}"))
-    site.record().build("-D", "recipe_jobs=1")
+    site.build("-D", "record_transcripts=1", "-D", "recipe_jobs=1")
     for place, name in enumerate(reversed(NAMES)):
         other = site.transcript(f"plot_{place}_{name}").read_text("utf-8")
         renamed = json.loads(other.replace(f"plot_{place}_{name}", name))
@@ -92,3 +102,15 @@ def outputs(record):
 def test_recipe_cannot_see_another(reference):
     """What one recipe patches is not there for the next."""
     assert "False torch.float32" in reference.page("plot_after")
+
+
+def test_process_of_a_recipe(reference):
+    """It has one thread, and none of our modules that is no ingredient of the cache."""
+    threads, _, modules = outputs(
+        json.loads(reference.transcript("plot_process").read_text("utf-8"))
+    )
+    assert threads == ["1 1"]
+    files = {name.partition(".")[2].replace(".", "/") for name in modules[0].split()}
+    packages = {"", "run", "show"}  # they import what is on the list, and set up Sphinx
+    assert "show/pictures" in files
+    assert {f"{name}.py" for name in files - packages} <= set(cache.RUNNER_MODULES)

@@ -58,7 +58,8 @@ def test_links_of_a_recipe(addressed):
     assert found["Edit this page"] == f"{REPOSITORY}/edit/main/recipes/plot_export.py"
     assert page.select_one(".edit-this-page a")["href"] == found["Edit this page"]
     start = "https://colab.research.google.com/github/someone/cookbook/blob/gh-pages/"
-    notebook = found["Open in Colab"].removeprefix(start)
+    (colab,) = {a["href"] for a in page.select(".recipe-links a") if a.text == "Colab"}
+    notebook = colab.removeprefix(start)
     assert (addressed.folder / "html" / notebook).name == "plot_export.ipynb"
     assert (addressed.folder / "html" / notebook).exists()
     issue = parse_qs(urlsplit(found["Report a problem"]).query)
@@ -72,7 +73,7 @@ def test_links_of_other_pages(addressed):
     """A page is edited in _doc; what nobody wrote has no links."""
     found = links(soup(addressed, "functions.html"))
     assert found["Edit this page"] == f"{REPOSITORY}/edit/main/_doc/functions.rst"
-    assert "Open in Colab" not in found
+    assert not soup(addressed, "functions.html").select(".recipe-links")
     for path in ("genindex.html", "search.html", "404.html", "sg_execution_times.html"):
         assert links(soup(addressed, path)) == {}
 

@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from _ext.show import pictures, programs
+from _ext.show import layout, pictures, programs, svg
 from _ext.show.programs import Box, Line, Program
 from bs4 import BeautifulSoup
 from conftest import RECIPES
@@ -68,7 +68,7 @@ def block():
 
 def texts(content):
     """Return all lines of a picture."""
-    return [pictures._text(line) for box in content.boxes for line in box.lines]
+    return [svg._text(line) for box in content.boxes for line in box.lines]
 
 
 def test_what_is_drawn(block):
@@ -106,7 +106,7 @@ def test_dynamic_sizes_are_told(block):
     assert marked == {size, f"2*{size}"}
     fixed = programs.read(export(Block(), dynamic=False))
     assert fixed.sizes == {}
-    assert "All sizes are fixed." in pictures._describe(fixed)
+    assert "All sizes are fixed." in svg._describe(fixed)
 
 
 def test_operators_in_a_row_share_a_box(block):
@@ -137,7 +137,7 @@ def test_reading_changes_nothing(block):
         if hasattr(node.meta.get("val"), "fake_mode")
     )
     before = str(block), len(shapes.guards)
-    pictures._figure("block", programs.read(block), [])
+    svg.figure("block", programs.read(block), [])
     assert (str(block), len(shapes.guards)) == before
 
 
@@ -158,7 +158,7 @@ def random_program(seed):
 def test_nothing_overlaps(seed):
     """No two boxes touch, all are inside the picture, and arrows lead downwards."""
     content = random_program(seed)
-    drawing = pictures._Drawing(content)
+    drawing = layout.Layout(content)
     places = [
         (*drawing.corner(number), *drawing.sizes[number])
         for number in range(len(content.boxes))
@@ -180,7 +180,7 @@ def test_nothing_overlaps(seed):
 def test_places_are_the_same_in_each_run(seed):
     """A program is drawn in the same way each time, also if it has several parts."""
     content = random_program(seed)
-    drawn = {pictures._svg(content, "", set()) for _ in range(15)}
+    drawn = {svg._svg(content, "", set()) for _ in range(15)}
     assert len(drawn) == 1
 
 
@@ -193,20 +193,64 @@ def test_difference_is_marked(block):
             return y.tanh(), z
 
     before = [("block", None, programs.read(block))]
-    figure = pictures._figure("other", programs.read(export(Other())), before)
+    figure = svg.figure("other", programs.read(export(Other())), before)
     page = BeautifulSoup(figure, "html.parser")
     marked = [bar.find_next("text").text for bar in page.select("path.fresh")]
     assert marked == ["tanh"]
     assert "A bar marks what differs" in page.figcaption.text
-    unlike = pictures._figure("deep", programs.read(export(Deep())), before)
+    unlike = svg.figure("deep", programs.read(export(Deep())), before)
     assert "fresh" not in unlike
+
+
+def test_numbers_of_symbols_make_no_difference():
+    """Each export gives symbols other numbers; that is not marked as new."""
+
+    def program(symbol):
+        sizes = (("[", False), (symbol, True), ("]", False))
+        return Program([Box("input", [Line("x", sizes), Line("y", sizes)])])
+
+    assert svg._fresh(program("s77"), program("s3")) == set()
+    assert svg._fresh(program("u0"), program("s3")) == set()  # nothing in common
+    longer = Program([Box("input", [*program("s1").boxes[0].lines, Line("z")])])
+    assert svg._fresh(longer, program("s3")) == {(0, 2)}
+
+
+def test_card_shows_what_can_be_made_out():
+    """The largest program is on the card, but one of too many boxes is the last."""
+    sizes = [3, pictures.ON_A_CARD, pictures.ON_A_CARD + 1, 60]
+    drawn = [Program([Box("operators", [])] * size) for size in sizes]
+    assert sorted(sizes, key=lambda n: pictures._weight(drawn[sizes.index(n)])) == [
+        60,
+        pictures.ON_A_CARD + 1,
+        3,
+        pictures.ON_A_CARD,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2**63 - 1, "end"),
+        (2**62, "end"),
+        (3, "3"),
+        (True, ""),
+        (0.123456, "0.1235"),
+        ([1, 2], "[1, 2]"),
+        ([1, None], ""),
+        ("mean", "mean"),
+        ("x" * (programs.LONG + 1), ""),
+    ],
+)
+def test_literals(value, text):
+    """Numbers are written briefly; the end of a slice is no number of 19 digits."""
+    assert programs._literal(value) == text
 
 
 def test_same_graph_is_drawn_once(block):
     """A program with the graph of an earlier one is told and not drawn again."""
     content = programs.read(block)
     seen = [("first", None, content), ("second", None, programs.read(export(Deep())))]
-    figure = pictures._figure("third", content, seen)
+    figure = svg.figure("third", content, seen)
     assert "svg" not in figure
     assert "has the graph of an earlier picture" in figure
 
@@ -224,7 +268,7 @@ def test_programs_are_found_where_recipes_keep_them(block):
 def test_readers_text_is_no_markup():
     """A name or a label cannot become a part of the page."""
     content = Program([Box("input", [Line('<b>"', (("<i>", True),))])], [])
-    page = BeautifulSoup(pictures._figure('n["<u>"]', content, []), "html.parser")
+    page = BeautifulSoup(svg.figure('n["<u>"]', content, []), "html.parser")
     assert page.find(["b", "i", "u"]) is None or "program-size" in str(page.b)
     assert '<b>"' in page.svg["aria-label"]
 

@@ -9,14 +9,14 @@ object, add a line with its name alone and run the command.
 from __future__ import annotations
 
 import posixpath
-import runpy
 import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
 from sphinx.util.inventory import InventoryFile
 
-from _ext.commands import ROOT
+from _ext import files
+from _ext.commands import ROOT, Parser, settings
 from _ext.inventories import fields
 
 if TYPE_CHECKING:
@@ -60,15 +60,15 @@ def refresh(path: Path, address: str) -> list[str]:
     head = ["# Sphinx inventory version 1", f"# Project: {project}"]
     head.append(f"# Version: {version}")
     body = [found[name] for name in sorted(found)]
-    path.write_text("\n".join([*head, *body]) + "\n", "utf-8")
+    files.replace(path, "\n".join([*head, *body]) + "\n")
     return sorted(wanted - found.keys())
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Refresh all inventories that ``conf.py`` names; return the exit status."""
-    mapping = runpy.run_path(str(ROOT / "conf.py"))["intersphinx_mapping"]
+    Parser("inventories", __doc__).parse_args(arguments)
     status = 0
-    for address, name in mapping.values():
+    for address, name in settings()["intersphinx_mapping"].values():
         try:
             gone = refresh(ROOT / "_doc" / name, address)
         except (OSError, ValueError) as error:

@@ -6,13 +6,13 @@ The second word of the name says the topic: that of the recipes which begin like
 from __future__ import annotations
 
 import re
-import runpy
 import sys
 from collections import Counter
 from string import Template
 from typing import TYPE_CHECKING
 
-from _ext.commands import ROOT
+from _ext import files
+from _ext.commands import ROOT, Parser, settings
 from _ext.find import topics
 from _ext.recipe import read
 
@@ -29,7 +29,7 @@ class RecipeNameError(ValueError):
 def words(root: Path) -> dict[str, str]:
     """Return the topic of each word that names of recipes have after the prefix."""
     found: dict[str, Counter] = {}
-    for topic in runpy.run_path(str(root / "conf.py"))["recipe_topics"]:
+    for topic in settings(root)["recipe_topics"]:
         for name in topics.listed(root / "_doc", topic):
             found.setdefault(name.split("_")[2], Counter())[topic] += 1
     return {word: count.most_common(1)[0][0] for word, count in found.items()}
@@ -79,23 +79,25 @@ def create(name: str, root: Path = ROOT) -> tuple[Path, Path]:
         topic=topic,
         next_label=read(root / f"recipes/{last}.py").label,
     )
-    recipe.write_text(text, "utf-8")
+    files.replace(recipe, text)
     entry = re.compile(rf"^   {last}$", re.MULTILINE)
     listed = entry.sub(f"   {last}\n   {name}", page.read_text("utf-8"))
-    page.write_text(listed, "utf-8")
+    files.replace(page, listed)
     addresses = root / "_doc/addresses.txt"
     lines = {*addresses.read_text("utf-8").split(), f"auto_recipes/{name}.html"}
-    addresses.write_text("".join(f"{line}\n" for line in sorted(lines)), "utf-8")
+    files.replace(addresses, "".join(f"{line}\n" for line in sorted(lines)))
     return recipe, page
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Begin the recipe that the command names; return the exit status."""
+    parser = Parser("new", __doc__)
+    parser.add_argument("name", help="such as plot_exporter_shapes_example")
+    given = parser.parse_args(arguments)
     try:
-        recipe, page = (path.relative_to(ROOT) for path in create(sys.argv[1]))
+        recipe, page = (path.relative_to(ROOT) for path in create(given.name))
     except RecipeNameError as error:
-        print(error, file=sys.stderr)
-        return 2
+        parser.error(str(error))
     print(f'Wrote {recipe}: replace each "write this".')
     print(
         f"Listed it last in {page}: move it to where it is to be read, and lead there"

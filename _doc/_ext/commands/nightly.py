@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _ext.commands import ROOT, record
+from _ext import files
+from _ext.commands import ROOT, Parser, all_recipes, all_releases, record
 from _ext.releases.differences import Change, changes
 
 REPORT = ROOT / "build/nightly.md"
@@ -64,18 +65,20 @@ def _words(change: Change) -> str:
     return ": ".join([WORDS[change.kind], *filter(None, [", then ".join(shown)])])
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the recipes under the nightly build and report; return the exit status."""
-    newest = record.TRANSCRIPTS / record.all_releases()[-1]
+    Parser("nightly", __doc__).parse_args(arguments)
+    newest = record.TRANSCRIPTS / all_releases()[-1]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            record.record(record.NIGHTLY, record.all_recipes(), store=Path(folder))
+            record.record_release(record.NIGHTLY, all_recipes(), store=Path(folder))
         except record.RecordError as error:
-            sys.exit(str(error))
+            print(error, file=sys.stderr)
+            return 1
         (nightly,) = (path for path in Path(folder).iterdir() if path.is_dir())
         text = report(newest, nightly)
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(text, "utf-8")
+    files.replace(REPORT, text)
     print(text or f"torch {nightly.name} does what {newest.name} does.")
     return 0
 

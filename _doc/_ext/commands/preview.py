@@ -13,10 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from _ext.commands import ROOT
+from _ext.commands import ROOT, Parser, all_recipes
 
 #: Pages that are not built are not there to be linked to.
-OPTIONS = ("-D", "nitpicky=0", "-D", "suppress_warnings=config.cache,ref.ref,ref.doc")
+SUPPRESSED = "config.cache,ref.ref,ref.doc,sphinx_gallery.space_in_filename"
+OPTIONS = ("-D", "nitpicky=0", "-D", f"suppress_warnings={SUPPRESSED}")
 
 _INDEX = """\
 One recipe
@@ -59,25 +60,38 @@ def command(folder: Path, *first: str) -> list[str]:
     return [sys.executable, "-m", *first, *options, *paths]
 
 
-def main() -> int:
-    """Serve the page of a recipe; with --once, build it and return the status."""
-    name = Path(sys.argv[1]).stem
-    recipe = ROOT / f"recipes/{name}.py"
-    if not recipe.exists():
-        print(f"There is no {recipe.relative_to(ROOT)}: give make NAME=", end="")
-        print(f"the name of a recipe, or begin it with make new NAME={name}")
-        return 2
+def main(arguments: list[str] | None = None) -> int:
+    """Build the page of a recipe, and serve it; return the exit status."""
+    parser = Parser("recipe", __doc__)
+    parser.add_argument("name", help="the name of the recipe, or its file")
+    parser.add_argument("--once", action="store_true", help="do not serve it")
+    given = parser.parse_args(arguments)
+    name = Path(given.name).stem
+    if name not in {path.stem for path in all_recipes()}:
+        parser.error(
+            f"there is no recipes/{name}.py: give make NAME=the name of a recipe, or "
+            f"begin it with make new NAME={name}"
+        )
     folder = prepare(name)
-    page = folder / f"html/auto_recipes/{name}.html"
     shutil.rmtree(folder / "html", ignore_errors=True)
-    if "--once" in sys.argv:
-        status = subprocess.call(command(folder, "sphinx"))
-        if not page.exists():
-            return status or 1
-        print(f"Done: open {page.relative_to(ROOT)}")
-        return status
+    if given.once:
+        return _build(folder, folder / f"html/auto_recipes/{name}.html")
+    return _serve(folder)
+
+
+def _build(folder: Path, page: Path) -> int:
+    """Build a page once; Sphinx may leave it out and end well."""
+    status = subprocess.call(command(folder, "sphinx"))
+    if not page.exists():
+        return status or 1
+    print(f"Done: open {page.relative_to(ROOT)}")
+    return status
+
+
+def _serve(folder: Path) -> int:
+    """Build a page on every change, until Ctrl-C."""
     # An editor that replaces the file ends the watch of a file, not that of a folder.
-    watch = ["--watch", str(recipe.parent), "--ignore", "*/auto_recipes*"]
+    watch = ["--watch", str(ROOT / "recipes"), "--ignore", "*/auto_recipes*"]
     watch += ["--ignore", "*/sg_execution_times*"]
     watch += ["--port", "0", "--open-browser"]
     with contextlib.suppress(KeyboardInterrupt):

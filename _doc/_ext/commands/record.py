@@ -7,10 +7,8 @@ The site that is built for it is a small one, with only those recipes.
 
 from __future__ import annotations
 
-import argparse
-import json
+import functools
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -19,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from sphinx.errors import ConfigError
 
-from _ext.commands import ROOT
+from _ext.commands import ROOT, Parser, all_recipes, all_releases
 from _ext.files import digest
-from _ext.releases.transcripts import PACKAGES
+from _ext.releases import transcripts
 from _ext.run.cache import RUNNERS, imported
 
 if TYPE_CHECKING:
@@ -70,22 +69,18 @@ def stale(release: str, recipes: list[Path]) -> list[Path]:
 
     A transcript is outdated if the recipe was edited, or if the requirements pin
     another version of a package that the recipe imports or that runs it, for the Python
-    that it was recorded under.
+    that it was recorded under. Each transcript says what it was recorded with, so some
+    recipes can be recorded today and others tomorrow.
     """
-    folder = TRANSCRIPTS / release
-    try:
-        recorded = json.loads((folder / PACKAGES).read_text("utf-8"))
-    except (OSError, ValueError):
-        return recipes
-    pinned = pins(requirements(release), recorded["python"])
+    folder, wanted = TRANSCRIPTS / release, requirements(release)
     return [
         path
         for path in recipes
-        if _text_changed(folder, path)
-        or _packages_changed(path, pinned, recorded["installed"])
+        if _text_changed(folder, path) or _packages_changed(folder, path, wanted)
     ]
 
 
+@functools.cache
 def pins(text: str, python: str) -> dict[str, str]:
     """Return the version of each package that a requirements file pins for a Python."""
     lines = re.findall(r"^[\w.-]+==.*", text, re.MULTILINE)
@@ -97,24 +92,21 @@ def pins(text: str, python: str) -> dict[str, str]:
     }
 
 
-def _packages_changed(recipe: Path, pinned: dict, installed: dict) -> bool:
-    names = {*imported(recipe.read_text("utf-8")), *RUNNERS}
-    return any(
-        pinned[name] != installed.get(name, "").partition("+")[0]
-        for name in map(canonicalize_name, names)
-        if name in pinned
-    )
+def _packages_changed(folder: Path, recipe: Path, wanted: str) -> bool:
+    python, packages = transcripts.recorded_with(folder / f"{recipe.stem}.json")
+    if python is None:
+        return True
+    pinned = pins(wanted, python)
+    names = map(canonicalize_name, {*imported(recipe.read_text("utf-8")), *RUNNERS})
+    return any(pinned[n] != packages.get(n) for n in names if n in pinned)
 
 
 def _text_changed(folder: Path, recipe: Path) -> bool:
-    try:
-        record = json.loads((folder / f"{recipe.stem}.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return True
-    return record["recipe"] != digest(recipe.read_text("utf-8"))
+    found = transcripts.load(folder / f"{recipe.stem}.json")
+    return found is None or found["recipe"] != digest(recipe.read_text("utf-8"))
 
 
-def record(
+def record_release(
     release: str,
     recipes: list[Path],
     *,
@@ -147,9 +139,10 @@ def record(
     try:
         python = _environment(release, folder / "venv")
         source = _small_site(folder / "site", recipes, store)
-        command = [python, "-m", "sphinx", "-c", ROOT, "-b", "dummy", "-E"]
+        command = [str(python), "-m", "sphinx", "-c", str(ROOT), "-b", "dummy", "-E"]
         command += ["-D", "record_transcripts=1", "-D", f"recipe_jobs={jobs}"]
-        done = subprocess.run([*command, source, folder / "out"], check=False)
+        command += [str(source), str(folder / "out")]
+        done = subprocess.run(command, check=False)
         pattern = "*" if release == NIGHTLY else release
         written = [path for path in store.glob(pattern) if path.is_dir()]
         missing = [
@@ -185,7 +178,7 @@ def _environment(release: str, folder: Path) -> Path:
         venv.create(folder, with_pip=True, clear=True)
     listed = folder / "requirements.txt"
     listed.write_text(wanted, "utf-8")
-    command = [python, "-m", "pip", "install", "--quiet", "-r", listed]
+    command = [str(python), "-m", "pip", "install", "--quiet", "-r", str(listed)]
     if subprocess.run(command, check=False).returncode:
         raise RecordError(
             f"torch {release}: pip could not install it; see above. Is the network "
@@ -218,16 +211,6 @@ def shard(recipes: list[Path], share: str) -> list[Path]:
     return recipes[int(part) - 1 :: int(parts)]
 
 
-def all_recipes() -> list[Path]:
-    """Return the recipes, by name."""
-    return sorted((ROOT / "recipes").glob("plot_*.py"))
-
-
-def all_releases() -> list[str]:
-    """Return the releases that the site knows, oldest first."""
-    return runpy.run_path(str(ROOT / "conf.py"))["torch_releases"]
-
-
 def _releases(wanted: str) -> list[str]:
     """Return the releases that are meant by a name, or by ``all``."""
     known = all_releases()
@@ -243,30 +226,36 @@ def _releases(wanted: str) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Record what is stale; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make transcripts", description=__doc__)
-    parser.add_argument("release")
-    parser.add_argument("--shard", default="1/1")
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("--jobs", type=int, default=0)
+    parser = Parser("transcripts", __doc__)
+    parser.add_argument("release", help="a release of torch, or all")
+    parser.add_argument("--shard", default="1/1", help="2/4: a quarter of the recipes")
+    parser.add_argument("--keep", action="store_true", help="keep the environments")
+    parser.add_argument("--jobs", type=int, default=0, help="recipes side by side")
     given = parser.parse_args(arguments)
-    status = 0
     try:
         releases = _releases(given.release)
         recipes = shard(all_recipes(), given.shard)
     except RecordError as error:
-        sys.exit(str(error))
-    for release in releases:
+        parser.error(str(error))
+    done = [
+        _record_stale(release, recipes, keep=given.keep, jobs=given.jobs)
+        for release in releases
+    ]
+    return 0 if all(done) else 1
+
+
+def _record_stale(release: str, recipes: list[Path], *, keep: bool, jobs: int) -> bool:
+    """Record what is stale under a release; return whether that went well."""
+    try:
         todo = stale(release, recipes)
-        print(
-            f"torch {release}: {len(todo)} of {len(recipes)} recipes to run", flush=True
-        )
-        try:
-            if todo:
-                record(release, todo, keep=given.keep, jobs=given.jobs)
-        except RecordError as error:
-            print(error, file=sys.stderr)
-            status = 1
-    return status
+        shown = f"{len(todo)} of {len(recipes)} recipes to run"
+        print(f"torch {release}: {shown}", flush=True)
+        if todo:
+            record_release(release, todo, keep=keep, jobs=jobs)
+    except (RecordError, ConfigError) as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -229,7 +229,6 @@ def _add_script(
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Add the directives."""
-    app.setup_extension("_ext.find.topics")
     app.add_directive("recipes", Recipes)
     app.add_directive("recipe-topics", RecipeTopics)
     app.add_directive("recipe-gallery", RecipeGallery)

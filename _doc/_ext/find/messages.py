@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import dependencies, files, noop
+from _ext import dependencies, files, noop, site
 from _ext.answer import plain
 from _ext.find import catalogue, topics
 from _ext.find.catalogue import UNDECIDED
@@ -28,7 +28,7 @@ from _ext.recipe import read
 from _ext.releases.differences import label
 from _ext.releases.history import folders, load, recipes, short
 from _ext.show.answer import FIX
-from _ext.show.nodes import element, page_link
+from _ext.show.nodes import element, page_link, place_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ BOX = """\
 
 
 def index(srcdir: Path, config: Config) -> dict[str, Any]:
-    """Return the index of all messages, as ``errors.json`` has it."""
+    """Return the index of all messages; ``page`` is the name of a page."""
     found = _recipes(srcdir, config)
     said = catalogue.load(srcdir / MESSAGES, [recipe["name"] for recipe in found])
     return {
@@ -145,7 +145,7 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
                 entry["releases"].append(release)
     return {
         "name": recipe.name,
-        "page": f"{recipe.docname}.html",
+        "page": recipe.docname,
         "title": about.title,
         "topic": about.tags[0] if about.tags else "",
         "symptom": re.sub(r":\w+:`~?([^`]*)`|``", r"\1", about.symptom),
@@ -219,8 +219,7 @@ class ErrorIndex(SphinxDirective):
         title = topics.heading(self.env.srcdir, topic)
         section = nodes.section("", nodes.title("", title), ids=ids)
         for recipe in listed:
-            docname = f"/{recipe['page'].removesuffix('.html')}"
-            section += nodes.paragraph("", "", page_link(docname))
+            section += nodes.paragraph("", "", page_link(f"/{recipe['page']}"))
             section += element("ul", *self._entries(recipe), kind="error-list")
         return section
 
@@ -240,12 +239,7 @@ class ErrorIndex(SphinxDirective):
     def _entry(
         self, recipe: dict, first: str, cell: str, releases: list[str]
     ) -> nodes.Node:
-        uri = self.env.app.builder.get_relative_uri(
-            self.env.docname, recipe["page"].removesuffix(".html")
-        )
-        link = nodes.reference(
-            "", "", nodes.literal("", first[:300]), refuri=f"{uri}#{cell}"
-        )
+        link = place_link(recipe["page"], cell, nodes.literal("", first[:300]))
         order = list(folders(self.config))
         words = f" ({label(sorted(releases, key=order.index), order)})"
         return element("li", nodes.inline("", "", link, nodes.Text(words)))
@@ -311,20 +305,29 @@ def _add_script(
 def _write(app: Sphinx, error: Exception | None) -> None:
     """Write the index, for tools and for the page, unless it is up to date."""
     used = any("error_box" in metadata for metadata in app.env.metadata.values())
-    if error is not None or app.builder.format != "html" or not used:
+    if error is not None or not site.is_made(app) or not used:
         return
     target = Path(app.outdir, "errors.json")
     if noop.nothing_changed(app) and target.exists():
         return
-    text = json.dumps(index(Path(app.srcdir), app.config), separators=(",", ":")) + "\n"
-    target.write_text(text, "utf-8")
+    text = json.dumps(_addressed(app), separators=(",", ":"))
+    files.replace(target, f"{text}\n")
     script = Path(app.outdir, "_static/errors-index.js")
-    script.write_text(f"globalThis.cookbookErrors = {text.strip()};\n", "utf-8")
+    files.replace(script, f"globalThis.cookbookErrors = {text};\n")
+
+
+def _addressed(app: Sphinx) -> dict[str, Any]:
+    """Return the index with the addresses of pages."""
+    found = index(Path(app.srcdir), app.config)
+    found["recipes"] = [
+        {**recipe, "page": site.address(app, recipe["page"])}
+        for recipe in found["recipes"]
+    ]
+    return found
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    app.setup_extension("_ext.find.topics")
     app.add_directive("error-box", ErrorBox)
     app.add_directive("error-index", ErrorIndex)
     app.add_directive("message-counts", MessageCounts)

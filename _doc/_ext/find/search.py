@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pagefind_bin import get_executable
 from sphinx.errors import ExtensionError
 
-from _ext import files, noop
+from _ext import files, noop, site
 from _ext.find import topics
 from _ext.recipe import read
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 AROUND = (
     ".release-picker, .release-tested, .recipe-links, .headerlink, .sphx-glr-footer, "
     ".sphx-glr-signature, .sphx-glr-timing, .sphx-glr-thumbnails, "
-    ".sphx-glr-download-link-note, .program, .program-same"
+    ".sphx-glr-download-link-note, .program"
 )
 
 #: What Pagefind writes for pages other than ours.
@@ -62,10 +62,12 @@ def _topics(app: Sphinx) -> dict[str, str]:
 def _pages(app: Sphinx) -> dict[str, str]:
     """Return what is to be indexed, by the path of the page."""
     of = _topics(app)
+    paths = {name: site.file(app, name) for name in sorted(app.env.found_docs)}
     return {
-        f"{docname}.html": article(Path(app.outdir, f"{docname}.html"), of.get(docname))
-        for docname in sorted(app.env.found_docs)
+        path.relative_to(app.outdir).as_posix(): article(path, of.get(docname))
+        for docname, path in paths.items()
         if not {"nosearch", "orphan"} & app.env.metadata[docname].keys()
+        if path.exists()
     }
 
 
@@ -91,13 +93,14 @@ def article(path: Path, topic: str | None) -> str:
 
 def _write(app: Sphinx, error: Exception | None) -> None:
     """Write the index, unless it is up to date."""
-    if error is not None or app.builder.name != "html":
+    if error is not None or not site.is_made(app):
         return
     target = Path(app.outdir, "pagefind")
     if noop.nothing_changed(app) and target.exists():
         return
     pages = _pages(app)
-    state = files.digest(repr((pages, AROUND, metadata.version("pagefind"))))
+    made_with = AROUND, metadata.version("pagefind")
+    state = files.digest(repr((str(app.outdir), pages, made_with)))
     stamp = Path(app.doctreedir, "search.state")
     if target.exists() and stamp.exists() and stamp.read_text() == state:
         return
@@ -152,7 +155,5 @@ def _entries(index: Path) -> dict[str, list[str]]:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    app.setup_extension("_ext.noop")
-    app.setup_extension("_ext.find.topics")
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,9 @@
 """What a recipe printed is kept for each release of torch, and compared.
 
 ``transcripts`` are the kept outputs. ``recording`` writes them or has ``drift`` compare
-them with a live run, ``times`` shows recorded running times. ``differences`` says how
-one cell differs between releases, ``history`` what is known of a recipe under all.
+them with a live run, ``times`` shows recorded running times. ``records`` says what is
+known of a recipe under one release, ``history`` under all; ``differences`` says how one
+cell differs between them.
 """
 
 from __future__ import annotations

@@ -253,12 +253,12 @@ def changes(old: Cell, new: Cell) -> list[Change]:
 def _change(old: tuple[str, str] | None, new: tuple[str, str] | None) -> Change | None:
     """Compare two exceptions, of which one may be missing."""
     if old is None:
-        return Change("appeared", now=_first(new))
+        return Change("appeared", now=_first(new)) if new else None
     if new is None:
         return Change("disappeared", before=_first(old))
     if old[0] != new[0]:
         return Change("type", _first(old), _first(new))
-    if normalise(old[1]) == normalise(new[1]):
+    if normalise(old[1]).rstrip("\n") == normalise(new[1]).rstrip("\n"):
         return None
     return _wording(old, new)
 
@@ -269,15 +269,24 @@ def _first(error: tuple[str, str]) -> str:
 
 
 def _wording(old: tuple[str, str], new: tuple[str, str]) -> Change:
-    """Show the first lines in which two messages of one type differ."""
-    pairs = itertools.zip_longest(old[1].split("\n"), new[1].split("\n"), fillvalue="")
-    number, lines = next(
-        (number, lines)
-        for number, lines in enumerate(pairs)
-        if normalise(lines[0]) != normalise(lines[1])
-    )
-    before, now = _without_start(*(_sort_classes(line).strip() for line in lines))
+    """Show the first lines in which two messages of one type differ.
+
+    The messages are normalised as a whole: a line may differ in nothing but in which of
+    its symbols are those of the lines above. Then the normalised lines are shown.
+    """
+    normal = _line_pairs(normalise(old[1]), normalise(new[1]))
+    number = next(number for number, (a, b) in enumerate(normal) if a != b)
+    shown = _line_pairs(_sort_classes(old[1]), _sort_classes(new[1]))[number]
+    if shown[0] == shown[1]:
+        shown = normal[number]
+    before, now = _without_start(shown[0].strip(), shown[1].strip())
     return Change("wording", before, now, _first(new) if number else _name(new[0]))
+
+
+def _line_pairs(old: str, new: str) -> list[tuple[str, str]]:
+    """Return the lines of two texts side by side, the shorter one filled up."""
+    pairs = itertools.zip_longest(old.split("\n"), new.split("\n"), fillvalue="")
+    return list(pairs)
 
 
 def _without_start(old: str, new: str) -> tuple[str, str]:
@@ -285,4 +294,5 @@ def _without_start(old: str, new: str) -> tuple[str, str]:
     pairs = zip(old, new, strict=False)
     same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     start = old.rfind(" ", 0, max(same - CONTEXT, 0)) + 1
-    return tuple(f"{'… ' * bool(start)}{line[start:]}" for line in (old, new))
+    cut = "… " if start else ""
+    return f"{cut}{old[start:]}", f"{cut}{new[start:]}"

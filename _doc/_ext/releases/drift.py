@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sphinx.util import logging
 
@@ -20,14 +20,14 @@ from _ext.releases import transcripts
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-logger = logging.getLogger(__name__)
+    from _ext.releases.differences import Cell
 
-Cells = list[dict[str, Any]]
+logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 
-def warn_of_machine_traces(app: Sphinx, copy: Path, cells: Cells) -> None:
+def warn_of_machine_traces(app: Sphinx, copy: Path, cells: list[Cell]) -> None:
     """Warn of outputs that would be others on another machine."""
     places = {str(Path.home()), sys.prefix, tempfile.gettempdir(), str(app.confdir)}
     places.discard("/")
@@ -48,18 +48,18 @@ def warn_of_machine_traces(app: Sphinx, copy: Path, cells: Cells) -> None:
                 )
 
 
-def compare(app: Sphinx, copy: Path, cells: Cells) -> None:
+def compare(app: Sphinx, copy: Path, cells: list[Cell]) -> None:
     """Warn where a recipe printed something else than its transcript says."""
     path = transcripts.path(app.srcdir, copy.stem)
     shown = path.relative_to(Path(app.srcdir).parent).as_posix()
-    record = transcripts.load(path)
-    if record is None:
+    recorded = transcripts.load(path)
+    if recorded is None:
         problem = f"has no transcript {shown}: run 'make transcripts'."
-    elif [c["source"] for c in record["cells"]] != [c["source"] for c in cells]:
+    elif [c["source"] for c in recorded["cells"]] != [c["source"] for c in cells]:
         problem = f"was edited after {shown} was recorded: run 'make transcripts'."
-    elif found := differences(record["cells"], cells):
+    elif found := differences(recorded["cells"], cells):
         source = copy.read_text("utf-8")
-        if reason := transcripts.excuse(source, path.with_name(transcripts.PACKAGES)):
+        if reason := transcripts.excuse(source, path):
             text = f"recipes/{copy.name} prints something else, {reason}."
             logger.info("%s\n%s", text, found)
             return
@@ -72,7 +72,7 @@ def compare(app: Sphinx, copy: Path, cells: Cells) -> None:
     logger.warning("recipes/%s %s", copy.name, problem, type="recipe.drift")
 
 
-def differences(recorded: Cells, live: Cells) -> str:
+def differences(recorded: list[Cell], live: list[Cell]) -> str:
     """Return a unified diff for each cell whose output changed."""
     return "\n".join(
         line

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import Version
-from sphinx.errors import ConfigError
-
 from _ext import files, gallery, noop
-from _ext.recipe import applies, installed_torch, needed_torch, read
-from _ext.releases import transcripts
+from _ext.recipe import installed_torch, read
+from _ext.releases import records, transcripts
 from _ext.releases.differences import Cell, History, behaviour, printed
+from _ext.releases.transcripts import folders, short
 from _ext.run import cache, outcome
 
 if TYPE_CHECKING:
@@ -21,6 +18,8 @@ if TYPE_CHECKING:
 
     from sphinx.application import Sphinx
     from sphinx.config import Config
+
+    from _ext.releases.records import Record
 
 #: The sign and the words for each state of a recipe under a release.
 STATES = {
@@ -31,45 +30,6 @@ STATES = {
     "stale": ("?", "was recorded for an earlier text"),
     "missing": ("?", "is not recorded"),
 }
-
-
-def short(release: str) -> str:
-    """Name a release as the reader does: 2.9 for 2.9.1."""
-    return "{0.major}.{0.minor}".format(Version(release))
-
-
-def folders(config: Config) -> dict[str, str]:
-    """Return the folder of transcripts of each release, by its short name, in order.
-
-    The pinned release is among them even where ``torch_releases`` does not name it.
-    """
-    named = {short(release): release for release in config.torch_releases}
-    if len(named) < len(config.torch_releases):
-        raise ConfigError(
-            "torch_releases names two releases that differ in the last number only: "
-            "keep the newer one."
-        )
-    named[config.torch_pinned] = installed_torch()
-    return dict(sorted(named.items(), key=lambda item: Version(item[0])))
-
-
-@dataclass
-class Record:
-    """What is known of a recipe under one release.
-
-    Attributes
-    ----------
-    state
-        ``runs``, ``fails``, ``does not apply``, ``stale`` or ``missing``.
-    cells
-        What was recorded for each cell; None for a cell that was not reached.
-    needs
-        The release that has what the recipe needs, where it does not apply.
-    """
-
-    state: str
-    cells: list[Cell | None] = field(default_factory=list)
-    needs: str | None = None
 
 
 class Recipe:
@@ -92,7 +52,7 @@ class Recipe:
         self.releases = list(folders(config))
         self.pinned = config.torch_pinned
         done = outcome.read(self.script)
-        self.cells = _settled(done.cells, transcripts.path(srcdir, self.name))
+        self.cells = records.settled(done.cells, transcripts.path(srcdir, self.name))
         self.source = self.script.read_text("utf-8")
         self.code = [
             gallery.without_comments(block.content)
@@ -100,31 +60,13 @@ class Recipe:
             if block.type == "code"
         ]
         self.answer = read(self.script).answer
-        self.records = {
-            release: self._read(transcripts.path(srcdir, self.name, folder))
+        self.records: dict[str, Record] = {
+            release: records.recorded(
+                transcripts.path(srcdir, self.name, folder), self.source, self.cells
+            )
             for release, folder in folders(config).items()
         }
-        self.records[self.pinned] = self._live(done)
-
-    def _live(self, done: outcome.Outcome) -> Record:
-        """Return the record of the pinned release: what the page shows."""
-        if not applies(self.source):
-            return Record("does not apply", needs=needed_torch(self.source))
-        cells = _reached(self.cells, died=bool(done.death))
-        return Record("fails" if done.fails else "runs", cells)
-
-    def _read(self, path: Path) -> Record:
-        """Return the record that a transcript holds."""
-        found = transcripts.load(path)
-        if found is None:
-            return Record("missing")
-        state, cells = found.get("status", "runs"), found["cells"]
-        if state == "does not apply":
-            current = found.get("needs") == needed_torch(self.source)
-            return Record(state if current else "stale", needs=found.get("needs"))
-        if _sources(cells) != _sources(self.cells):
-            return Record("stale")
-        return Record(state, _reached(cells, died=bool(found.get("death"))))
+        self.records[self.pinned] = records.live(done, self.source, self.cells)
 
     @property
     def fix(self) -> int | None:
@@ -144,9 +86,9 @@ class Recipe:
     def history(self, number: int) -> History:
         """Return what a cell did under each release under which it was run."""
         return {
-            release: record.cells[number]
+            release: cell
             for release, record in self.records.items()
-            if record.cells and record.cells[number] is not None
+            if record.cells and (cell := record.cells[number]) is not None
         }
 
     def unreached(self, number: int) -> list[str]:
@@ -216,36 +158,10 @@ class Recipe:
         return self.records[release].state not in ("stale", "missing")
 
 
-def _settled(live: list[Cell], path: Path) -> list[Cell]:
-    """Return what was recorded of the cells, unless they did something else now.
-
-    A message that lists a set is another in each build, and its pages would be too.
-    """
-    recorded = transcripts.load(path)
-    if recorded is None:
-        return live
-    lasting = transcripts.lasting({"cells": live})["cells"]
-    same = transcripts.lasting(recorded)["cells"] == lasting
-    return recorded["cells"] if same else live
-
-
 def _done(cell: Cell | None) -> list[tuple[str, Any]]:
     """Return what a cell did, without where it is and how long it took."""
     left_out = {"line", "seconds", "source"}
     return sorted(each for each in (cell or {}).items() if each[0] not in left_out)
-
-
-def _sources(cells: list[Cell]) -> list[str]:
-    return [cell["source"] for cell in cells]
-
-
-def _reached(cells: list[Cell], *, died: bool) -> list[Cell | None]:
-    """Replace the cells that were not run, because the recipe had failed, by None."""
-    if died:
-        return [None] * len(cells)
-    ends = [number for number, cell in enumerate(cells) if cell.get("error")]
-    last = min(ends, default=len(cells))
-    return [cell if number <= last else None for number, cell in enumerate(cells)]
 
 
 def recipes(srcdir: Path, config: Config) -> Iterator[Path]:

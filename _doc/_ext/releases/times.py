@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def _settle(app: Sphinx, copy: Path) -> float | None:
     """Show the recorded time of a recipe and return it, in seconds, if there is one."""
-    record = transcripts.load(transcripts.path(app.srcdir, copy.stem))
-    if record is None:
+    recorded = transcripts.load(transcripts.path(app.srcdir, copy.stem))
+    if recorded is None:
         return None
-    gallery.set_time(copy, record["seconds"])
-    return record["seconds"]
+    gallery.set_time(copy, recorded["seconds"])
+    return recorded["seconds"]
 
 
 @noop.skipped

@@ -1,8 +1,8 @@
 """The build's side of a run: a joblib backend that gives each recipe its own process.
 
 Where the platform allows it, that process is forked from a server that has already
-imported torch (see :mod:`_ext.run.preload`) and, for many recipes, exported a small
-model (see :mod:`_ext.run.exercise`), so isolation does not cost an import each time.
+imported torch (see :mod:`_ext.run.preload`), so isolation does not cost an import each
+time.
 What happens in that process is :mod:`_ext.run.child`.
 """
 
@@ -25,7 +25,7 @@ from sphinx.util import logging
 from _ext import gallery
 from _ext.recipe import applies, shown, time_limit
 from _ext.run import cache, child, outcome, settings
-from _ext.run.settings import EXIT, GRACE
+from _ext.run.settings import EXIT, GRACE, PATIENCE
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+
+#: Signals that end a build as Ctrl-C does: recipes and their folders go with it.
+ENDS = [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+
+_ADVICE = "Make it shorter, or set '# sphinx_gallery_time_limit = <seconds>' in it."
 
 
 class RecipeBackend(ParallelBackendBase):
@@ -52,16 +58,20 @@ class RecipeBackend(ParallelBackendBase):
         super().__init__(**kwargs)
         self.jobs = jobs
         self.limit = limit
-        self.context = multiprocessing.get_context(start_method)
+        self.context: Any = multiprocessing.get_context(start_method)
         self.pool = ThreadPoolExecutor(jobs)
         self.lock = threading.Lock()
         self.events = events
         self.running: set[multiprocessing.process.BaseProcess] = set()
         self.aborted = False
+        self.handlers: dict[int, Any] = {}
 
     def effective_n_jobs(self, n_jobs: int) -> int:
-        """Return the number of recipes that run side by side, whatever is asked."""
-        return self.jobs
+        """Return how many recipes are handed over at a time, whatever is asked.
+
+        Where that is one, joblib runs it in Sphinx's own process and not here.
+        """
+        return max(self.jobs, 2)
 
     def submit(self, func: Any, callback: Any = None) -> Future:
         """Queue one example and call ``callback`` with its future when it is done."""
@@ -74,6 +84,15 @@ class RecipeBackend(ParallelBackendBase):
         """Return what joblib expects of a batch: a list of results."""
         return [future.result()]
 
+    def start_call(self) -> None:
+        """Let other signals do what Ctrl-C does, where they have their usual effect."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in ENDS:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
+                self.handlers[number] = signal.SIG_DFL
+
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001, FBT002 (joblib's signature)
         """End all running recipes, as after Ctrl-C."""
         self.aborted = True
@@ -82,8 +101,10 @@ class RecipeBackend(ParallelBackendBase):
             _kill(process)
 
     def terminate(self) -> None:
-        """Wait for the threads that watched the recipes."""
+        """Wait for the threads that watched the recipes, which remove the folders."""
         self.pool.shutdown()
+        for number in self.handlers:
+            signal.signal(number, self.handlers[number])
 
     def _finish(self, name: str, target_dir: Any, src_dir: Any, conf: dict) -> tuple:
         """Build the page of one recipe, and say that it is there."""
@@ -101,7 +122,7 @@ class RecipeBackend(ParallelBackendBase):
             return self._show(source, target, conf)
         limit = time_limit(text, self.limit)
         with tempfile.TemporaryDirectory(prefix="recipe-") as place:
-            job = child.Job(source, Path(place), target, conf, limit)
+            job = child.Job(source, shown(source), Path(place), target, conf, limit)
             report, death = self._run(job)
         if self.aborted:
             raise InterruptedError(source)
@@ -147,8 +168,10 @@ class RecipeBackend(ParallelBackendBase):
                 process.start()
             self.running.add(process)
             sender.close()
+            if self.aborted:  # while it started
+                return None, ""
             try:
-                if receiver.poll(job.limit + GRACE):
+                if receiver.poll(job.limit * PATIENCE + GRACE):
                     report = receiver.recv()
                     # Killed, it would leave its locks to Python's resource tracker,
                     # which warns of them when the build is over.
@@ -192,15 +215,32 @@ def _cause_of_death(process: Any, job: child.Job) -> str:
     dump = log.read_text("utf-8", "replace") if log.exists() else ""
     line = re.search(rf'File "{re.escape(job.source.name)}", line (\d+)', dump)
     where = f" at line {line[1]}" if line else ""
+    if dump.startswith("CPU time") or _is_signal(process.exitcode, "SIGXCPU"):
+        return (
+            f"it had taken {job.limit:g} s of CPU time{where} and was ended. {_ADVICE}"
+        )
     if process.exitcode is None or dump.startswith("Timeout"):
         return (
-            f"it was still running{where} after {job.limit:g} s and was ended. Make it "
-            "shorter, or set '# sphinx_gallery_time_limit = <seconds>' in it."
+            f"it was still running{where} after {job.limit * PATIENCE:g} s and was "
+            f"ended, with less than {job.limit:g} s of CPU time: it waits for "
+            f"something. {_ADVICE}"
         )
     if dump.startswith("Traceback"):
         return f"Sphinx-Gallery failed on it.\n\n{dump}"
     if process.exitcode < 0:
-        name = signal.Signals(-process.exitcode).name
-        hint = ", often for want of memory" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{where}{hint}."
+        hint = ", often for want of memory" * _is_signal(process.exitcode, "SIGKILL")
+        return f"its process was ended by {_signal(process.exitcode)}{where}{hint}."
     return f"its process ended by itself with exit status {process.exitcode}{where}."
+
+
+def _is_signal(exitcode: int | None, name: str) -> bool:
+    """Tell whether a process was ended by a signal, which a platform may not have."""
+    return exitcode is not None and exitcode == -getattr(signal, name, 0) != 0
+
+
+def _signal(exitcode: int) -> str:
+    """Name the signal that ended a process; not all of them have a name."""
+    try:
+        return signal.Signals(-exitcode).name
+    except ValueError:
+        return f"signal {-exitcode}"

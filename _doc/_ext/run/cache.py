@@ -15,22 +15,25 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from sphinx.util import logging
-from sphinx_gallery import py_source_parser
 
 from _ext import gallery, noop, recipe
 from _ext.files import digest
 from _ext.run import outcome
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from sphinx.application import Sphinx
     from sphinx.config import Config
 
@@ -38,20 +41,42 @@ logger = logging.getLogger(__name__)
 
 #: What runs a recipe, besides what the recipe imports.
 RUNNERS = ("sphinx-gallery", "joblib")
+
+#: Our modules that do: this room, and what the process of a recipe imports besides.
 RUNNER_MODULES = (
+    *sorted(f"run/{path.name}" for path in Path(__file__).parent.glob("*.py")),
+    "files.py",
     "gallery.py",
-    "run/backend.py",
-    "run/capture.py",
-    "run/child.py",
-    "run/exercise.py",
-    "run/leaks.py",
-    "run/outcome.py",
-    "run/preload.py",
-    "run/settings.py",
+    "show/layout.py",
     "show/pictures.py",
     "show/programs.py",
+    "show/svg.py",
 )
 
+#: Settings of Sphinx-Gallery that neither change what a recipe prints nor what is
+#: written on its page. A setting that is not listed counts.
+OF_OTHER_PAGES = {
+    # which recipes the gallery has, and how its own pages show them
+    "copyfile_regex",
+    "ignore_pattern",
+    "minigallery_sort_order",
+    "nested_sections",
+    "subsection_order",
+    "within_subsection_order",
+    # what is made of all recipes together, in each build
+    "api_usage_ignore",
+    "css",
+    "download_all_examples",
+    "show_api_usage",
+    "write_computation_times",
+    # how the build runs and reports
+    "abort_on_example_error",
+    "junit",
+    "log_level",
+    "only_warn_on_example_error",
+    "parallel",
+    "run_stale_examples",
+}
 
 #: What must be there of a recipe that is not run again.
 OUTPUTS = (".rst", ".ipynb", ".zip", ".run.json", ".cost.json")
@@ -68,6 +93,9 @@ def mark(target: Path) -> None:
     replace(done, key=_pending[target.name]).write(target)
 
 
+#: The settings that outputs depend on, as conf.py gives them.
+_settings: MutableMapping[Sphinx, str] = WeakKeyDictionary()
+
 #: The ingredients of each recipe, computed once when the build starts.
 _pending: dict[str, dict] = {}
 
@@ -83,14 +111,15 @@ def ingredients(source: Path, settings: str) -> dict[str, Any]:
     source
         The recipe.
     settings
-        The settings of execution, in one string.
+        The settings that outputs depend on: see :func:`relevant`.
     """
     text = source.read_text("utf-8")
     return {
         "text": digest(text),
         "python": platform.python_version(),
         "packages": _versions((*imported(text), *RUNNERS)),
-        "settings": digest(settings),
+        "programs": _programs(text),
+        "settings": settings,
         "runner": _runner_digest(),
     }
 
@@ -156,6 +185,25 @@ def _requirements(name: str) -> tuple[str, list[str]]:
     return distribution.version, required
 
 
+def _programs(text: str) -> dict[str, str | None]:
+    """Return where the program is that a recipe names as needed, None if it is not."""
+    name = recipe.needed_program(text)
+    return {name: shutil.which(name)} if name else {}
+
+
+def relevant(conf: dict[str, Any]) -> str:
+    """Return a digest of the gallery's settings that outputs depend on."""
+    kept = {name: conf[name] for name in conf.keys() - OF_OTHER_PAGES}
+    # Whether a page has related recipes is written on it; which they are is not.
+    kept["recommender"] = kept.get("recommender", {}).get("enable", False)
+    return digest(repr([(name, _ordered(kept[name])) for name in sorted(kept)]))
+
+
+def _ordered(value: Any) -> Any:
+    """Return a set as a list: its order is another in each process."""
+    return sorted(value) if isinstance(value, (frozenset, set)) else value
+
+
 @functools.cache
 def _runner_digest() -> str:
     folder = Path(__file__).parents[1]
@@ -166,8 +214,7 @@ def _runner_digest() -> str:
 
 def _read_settings(app: Sphinx, config: Config) -> None:
     """Keep the gallery's settings as conf.py gives them, before defaults come in."""
-    conf = config.sphinx_gallery_conf
-    app.recipe_settings = repr(sorted(conf.items()))
+    _settings[app] = relevant(config.sphinx_gallery_conf)
 
 
 @noop.skipped
@@ -183,7 +230,7 @@ def _drop_stale_outputs(app: Sphinx) -> None:
         if copy not in known:
             gallery.forget(copy)
     for copy, source in known.items():
-        _check(source, copy, app.recipe_settings)
+        _check(source, copy, _settings[app])
 
 
 def _is_readable(source: Path, conf: dict) -> bool:
@@ -199,6 +246,7 @@ def _is_readable(source: Path, conf: dict) -> bool:
 
 
 def _check(source: Path, target: Path, settings: str) -> None:
+    """Make Sphinx-Gallery run a recipe unless its output is whole and current."""
     now = json.loads(json.dumps(ingredients(source, settings)))
     _pending[source.name] = now
     recorded = outcome.read(target).key
@@ -231,17 +279,8 @@ def _restore_times(_: Sphinx) -> None:
     _pictures.clear()
 
 
-def _parse(path: Any) -> tuple[ast.Module, str]:
-    """Return the syntax tree and the text of a recipe, as Sphinx-Gallery wants them."""
-    text = Path(path).read_text("utf-8")
-    return recipe.tree(text), text
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    # Sphinx-Gallery parses each recipe seven times in a build, whatever has changed:
-    # https://github.com/sphinx-gallery/sphinx-gallery/issues/1282
-    py_source_parser.parse_source_file = _parse
     app.connect("config-inited", _read_settings, priority=1)
     app.connect("builder-inited", _drop_stale_outputs, priority=100)
     app.connect("builder-inited", _restore_times, priority=900)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import logging
+import math
 import os
 import shutil
 import signal
 import tempfile
+import time
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,9 +26,8 @@ from sphinx.util import logging as sphinx_logging
 from sphinx.util.console import strip_escape_sequences
 
 from _ext import files, gallery
-from _ext.recipe import shown
 from _ext.run import capture, leaks, outcome
-from _ext.run.settings import ALARM_GRACE
+from _ext.run.settings import ALARM_GRACE, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,8 @@ class Job:
     ----------
     source
         The recipe.
+    shown
+        Its name for whoever reads a message.
     place
         A temporary folder for all that it needs while it runs.
     target
@@ -50,10 +54,11 @@ class Job:
     conf
         Sphinx-Gallery's configuration.
     limit
-        The seconds that it may take.
+        The seconds of CPU time that it may take.
     """
 
     source: Path
+    shown: str
     place: Path
     target: Path
     conf: dict[str, Any]
@@ -95,61 +100,92 @@ def main(sender: Connection, job: Job) -> None:
             folder_watch = leaks.FolderWatch(source.name)
             before = leaks.Snapshot.take()
             capture.current.start()
-            _set_alarm(source.name, job.limit, dump)
+            _set_limits(source.name, job.limit, dump)
             with _collected_warnings() as records:
                 result = gallery.build(source.name, target.parent, ".", job.conf)
             leaked = before.leaks(leaks.Snapshot.take()) + folder_watch.leaks()
             page = target.with_suffix(".rst")
             files.replace(page, capture.shortened(page.read_text("utf-8")))
             outcome.harvest(target, capture.current.cells).write(target)
-            logged = _named(records, source, job.conf)
+            logged = _named(records, job)
             sender.send(Report(result, logged, leaked))
         except Exception:
             traceback.print_exc(file=dump)
             raise
 
 
-def _set_alarm(recipe: str, limit: float, dump: TextIO) -> None:
-    """End this process after ``limit`` seconds, and leave the line where it was.
+def _set_limits(recipe: str, limit: float, dump: TextIO) -> None:
+    """End this process when it has taken too long, and leave the line where it was.
 
     A Python signal handler sees the whole stack, however deep inside torch it is. It
-    does not run while compiled code does not return; faulthandler then ends the
-    process, with the innermost 100 frames.
+    does not run while compiled code does not return; the kernel or faulthandler then
+    ends the process, with the innermost 100 frames.
+
+    Processes that the recipe starts have the kernel's limit each; and all are ended
+    with the recipe.
     """
-
-    def on_alarm(_: int, frame: FrameType | None) -> None:
-        while frame is not None and frame.f_code.co_filename != recipe:
-            frame = frame.f_back
-        line = f", line {frame.f_lineno}" if frame else ""
-        dump.write(f'Timeout: File "{recipe}"{line}')
-        dump.flush()
-        os._exit(1)
-
+    patience = limit * PATIENCE
     if hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, on_alarm)
-        signal.setitimer(signal.ITIMER_REAL, limit)
-    faulthandler.dump_traceback_later(limit + ALARM_GRACE, exit=True, file=dump)
+        for number, timer, seconds, word in (
+            (signal.SIGPROF, signal.ITIMER_PROF, limit, "CPU time"),
+            (signal.SIGALRM, signal.ITIMER_REAL, patience, "Timeout"),
+        ):
+            signal.signal(number, functools.partial(_end, recipe, dump, word))
+            signal.setitimer(timer, seconds)
+        _set_kernel_limit(limit + ALARM_GRACE, dump)
+    faulthandler.dump_traceback_later(patience + ALARM_GRACE, exit=True, file=dump)
+
+
+def _end(recipe: str, dump: TextIO, word: str, _: int, frame: FrameType | None) -> None:
+    """End this process; the body of a signal handler."""
+    while frame is not None and frame.f_code.co_filename != recipe:
+        frame = frame.f_back
+    line = f", line {frame.f_lineno}" if frame else ""
+    dump.write(f'{word}: File "{recipe}"{line}')
+    dump.flush()
+    os._exit(1)
+
+
+def _set_kernel_limit(seconds: float, dump: TextIO) -> None:
+    """Let the kernel end this process after some more seconds of CPU time."""
+    import resource  # noqa: PLC0415 (Windows does not have it)
+
+    faulthandler.register(signal.SIGXCPU, dump, chain=True)
+    soft = math.ceil(time.process_time() + seconds)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+class _Collector(logging.Handler):
+    """A handler that keeps what is logged."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        self.records.append(record)
 
 
 @contextlib.contextmanager
 def _collected_warnings() -> Iterator[list[logging.LogRecord]]:
     """Collect what Sphinx-Gallery logs, for the parent to say it again."""
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = records.append
+    handler = _Collector(logging.WARNING)
     root = logging.getLogger(sphinx_logging.NAMESPACE)
     root.addHandler(handler)
     try:
-        yield records
+        yield handler.records
     finally:
         root.removeHandler(handler)
 
 
-def _named(records: list, source: Path, conf: dict) -> list[tuple]:
+def _named(records: list, job: Job) -> list[tuple]:
     """Make log records sendable, with the recipe's name as its author knows it."""
-    odd = os.path.relpath(source.name, conf["src_dir"])
+    odd = os.path.relpath(job.source.name, job.conf["src_dir"])
     messages = [strip_escape_sequences(r.getMessage()).strip() for r in records]
     return [
-        (r.levelno, message.replace(odd, shown(source)), r.type)
+        (r.levelno, message.replace(odd, job.shown), r.type)
         for r, message in zip(records, messages, strict=True)
     ]

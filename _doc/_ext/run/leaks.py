@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
 
 #: Registries that map a class to the functions that flatten it.
 REGISTRIES = {
@@ -119,7 +120,7 @@ class FolderWatch:
         """Note a change of folder that comes from a line of the recipe."""
         if event != "os.chdir":
             return
-        frame = sys._getframe(1)  # noqa: SLF001 (the only way to a caller's line)
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (the only way to a caller's line)
         while frame is not None and frame.f_code.co_filename != self.recipe:
             frame = frame.f_back
         if frame is not None:

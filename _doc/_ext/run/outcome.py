@@ -84,7 +84,7 @@ def harvest(
         How the process ended, if not by itself.
     """
     printed = gallery.outputs(copy.with_suffix(".rst"))
-    nothing = {"output": [], "error": None}
+    nothing: dict[str, Any] = {"output": [], "error": None}
     unnoted = {"caught": [], "seconds": 0.0}
     cells = [
         {

@@ -1,7 +1,8 @@
 """Import what recipes use, in the process that they are forked from.
 
-What the first export of a process costs besides is paid by :mod:`_ext.run.exercise`,
-where many recipes run.
+Collecting no garbage meanwhile, and none of what was imported afterwards, saves 7 % of
+a cold build: 60 CPU seconds against 64, ten recipes, in turns. To export a model here,
+so that no recipe is the first to do so, saved nothing that could be measured.
 """
 
 from __future__ import annotations

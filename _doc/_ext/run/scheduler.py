@@ -8,7 +8,6 @@ forked from is started as early as possible.
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
@@ -23,15 +22,11 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 
-def _start_server(config: Config, due: int) -> None:
+def _start_server(config: Config) -> None:
     """Start the server that recipes are forked from; it imports while we go on."""
-    if config.recipe_start_method != "forkserver" or not due:
+    if config.recipe_start_method != "forkserver":
         return
-    # One recipe for each process is done before the exercise would be.
-    many = due > (config.recipe_jobs or os.cpu_count() or 1)
-    forkserver.set_forkserver_preload(
-        ["_ext.run.preload", *["_ext.run.exercise"] * many]
-    )
+    forkserver.set_forkserver_preload(["_ext.run.preload"])
     with settings.environment():
         forkserver.ensure_running()
 
@@ -41,9 +36,10 @@ def _start_early(app: Sphinx, config: Config) -> None:
 
     Its imports take longer than all that comes before the first recipe.
     """
-    if not noop.nothing_changed(app):
-        edited = [pair for pair in gallery.pairs(app) if not _is_copy(*pair)]
-        _start_server(config, len(edited))
+    if noop.nothing_changed(app):
+        return
+    if not all(_is_copy(source, copy) for source, copy in gallery.pairs(app)):
+        _start_server(config)
 
 
 def _is_copy(source: Path, script: Path) -> bool:
@@ -56,11 +52,10 @@ def _register(app: Sphinx) -> None:
     """Put the backend in the place of the one that Sphinx-Gallery names."""
     config = app.config
     conf = config.sphinx_gallery_conf
-    due = sum(_is_due(script, conf) for _, script in gallery.pairs(app))
-    if not due:
+    if not any(_is_due(copy, conf) for _, copy in gallery.pairs(app)):
         conf["parallel"] = False
         return
-    _start_server(config, due)
+    _start_server(config)
     # These take a fifth of a build that has nothing to do.
     from joblib import cpu_count, register_parallel_backend  # noqa: PLC0415
 

@@ -5,28 +5,33 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import unittest.mock
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sphinx.errors import ConfigError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from sphinx.application import Sphinx
     from sphinx.config import Config
 
 
-#: Seconds beyond a recipe's limit after which compiled code that does not return is
-#: ended, and after which the process is killed: it has also to start.
-ALARM_GRACE, GRACE = 5, 60
+#: How many times its limit, which is CPU time, a recipe may take by the clock: enough
+#: for a machine that does much else, and an end for a recipe that waits forever.
+PATIENCE = 10
+
+#: Seconds beyond these limits after which compiled code that does not return is ended,
+#: and beyond the one by the clock after which the process is killed: it has to start.
+ALARM_GRACE, GRACE = 2, 60
 
 #: Seconds that a process has to end by itself when the recipe has.
 EXIT = 1
 
 
-def environment() -> AbstractContextManager:
-    """Return the environment in which a recipe, or the fork server, is started."""
+@contextmanager
+def environment() -> Iterator[None]:
+    """Set the environment in which a recipe, or the fork server, is started."""
     settings = {
         # The fork server of Python 3.11 ignores the sys.path that it is given:
         # https://github.com/python/cpython/blob/v3.11.7/Lib/multiprocessing/forkserver.py#L166
@@ -34,7 +39,16 @@ def environment() -> AbstractContextManager:
         # Recipes run side by side; and a sum has one order, on any machine.
         "OMP_NUM_THREADS": "1",
     }
-    return unittest.mock.patch.dict(os.environ, settings)
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def check(_: Sphinx, config: Config) -> None:

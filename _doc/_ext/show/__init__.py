@@ -2,10 +2,10 @@
 
 ``answer`` is the card with the answer, ``outputs`` adds what other releases print and
 ``picker`` lets a reader choose one; ``release_pages`` lists what each release changed.
-``pictures`` draws the programs that ``programs`` reads. ``links`` leads to the
-repository, ``metadata`` describes a page to search engines, ``policy`` forbids it to
-load anything from another host. ``nodes`` is what
-they build pages of.
+``pictures`` draws the programs of a recipe: ``programs`` reads one, ``layout`` says
+where its parts are, ``svg`` writes it. ``links`` leads to the repository, ``metadata``
+describes a page to search engines, ``policy`` forbids it to load anything from another
+host. ``nodes`` is what they build pages of.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ MODULES = (
     "release_pages",
     "links",
     "metadata",
-    "navigation",
     "policy",
 )
 

@@ -19,6 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 from _ext import answer, gallery
 from _ext.releases.differences import label
 from _ext.releases.history import load
+from _ext.show.links import colab
 from _ext.show.nodes import element
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ DOWNLOADS = {"Notebook": ".ipynb", "Script": ".py", "Zip": ".zip"}
 
 #: The anchor of the cell with the fix.
 FIX = "fix"
+
+#: The anchor of the downloads at the end.
+END = "downloads"
 
 #: What the section that shows the cause is called.
 WHY = "Why it happens"
@@ -100,6 +104,9 @@ def _finish(app: Sphinx, doctree: nodes.document) -> None:
         return
     for note in list(doctree.findall(_is_note)):
         note.parent.parent.remove(note.parent)
+    for footer in list(doctree.findall(_is_footer)):
+        footer.children = []
+        footer.append(element("ul", *_downloads(docname), kind="recipe-links"))
     card = next(doctree.findall(_is_card), None)
     row = element("ul", *_links(doctree, docname, card), kind="recipe-links")
     if card is None:
@@ -130,19 +137,38 @@ def _is_note(node: nodes.Node) -> bool:
     return isinstance(node, nodes.note) and gallery.NOTE in node["classes"]
 
 
+def _is_footer(node: nodes.Node) -> bool:
+    """Tell Sphinx-Gallery's downloads at the end of the page."""
+    return isinstance(node, nodes.container) and gallery.DOWNLOADS in node["classes"]
+
+
 def _links(
     doctree: nodes.document, docname: str, card: nodes.Node | None
 ) -> list[nodes.Node]:
     """Return the links of the row."""
-    name = docname.rpartition("/")[2]
     links = [_link("The fix", FIX)] if card is not None else []
     why = next((s for s in doctree.findall(nodes.section) if _named(s, WHY)), None)
     if why is not None:
         links.append(_link("Why", why["ids"][0]))
-    links += [
-        _download(words, f"{name}{end}", docname) for words, end in DOWNLOADS.items()
+    last = next(doctree.findall(_is_footer), None)
+    found = [*map(_entry, links), *_downloads(docname)]
+    if last is not None:
+        last["ids"].append(END)
+        found.append(_entry(_link("Go to the end", END)))
+    return found
+
+
+def _entry(link: nodes.Node) -> nodes.Node:
+    return element("li", nodes.inline("", "", link))
+
+
+def _downloads(docname: str) -> list[nodes.Node]:
+    """Return an entry for each file to take away."""
+    name = docname.rpartition("/")[2]
+    return [
+        _entry(_download(words, f"{name}{end}", docname))
+        for words, end in DOWNLOADS.items()
     ]
-    return [element("li", nodes.inline("", "", link)) for link in links]
 
 
 def _named(section: nodes.section, words: str) -> bool:
@@ -161,8 +187,23 @@ def _download(words: str, file: str, docname: str) -> nodes.Node:
     )
 
 
+def _add_colab(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Add a link to the notebook in Colab, where the repository has an address."""
+    address = colab(app, docname) if app.config.repository else None
+    if address is None:
+        return
+    for row in doctree.findall(_is_row):
+        link = nodes.reference("", "Colab", internal=False, refuri=address)
+        row.append(_entry(link))
+
+
+def _is_row(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Element) and "recipe-links" in node.get("classes", ())
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx, before it collects the downloads."""
     app.add_directive("answer", AnswerCard)
     app.connect("doctree-read", _finish, priority=300)
+    app.connect("doctree-resolved", _add_colab)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 from sphinx.errors import ConfigError
@@ -46,9 +46,9 @@ def _issue(app: Sphinx, page: str, title: str) -> str:
     return f"{app.config.repository.rstrip('/')}/issues/new?{query}"
 
 
-def _notebook(app: Sphinx, page: str) -> str | None:
+def colab(app: Sphinx, page: str) -> str | None:
     """Return the address of a recipe's notebook in Colab."""
-    file, files = f"{page}.ipynb", app.env.dlfiles
+    file, files = f"{page}.ipynb", cast("dict[Any, Any]", app.env.dlfiles)
     known = files.get(Path(file)) or files.get(file)  # the second is for Sphinx 8.1
     if known is None:
         return None
@@ -71,7 +71,6 @@ def _add_links(
     context["launch"] = {
         "edit": edit,
         "issue": _issue(app, page, app.env.titles[page].astext()),
-        "notebook": _notebook(app, page),
     }
 
 

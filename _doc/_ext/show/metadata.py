@@ -7,13 +7,14 @@ page of a recipe is made from the recipe. Where Git knows nothing, there is no d
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urljoin, urlsplit
 from xml.sax.saxutils import escape
 
-from _ext import recipe
+from _ext import files, recipe, site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 _RELATIVE = re.compile(
-    r'\b(href|src|action|data-content_root)="(?![a-z]+:|/|#)(?:\./)?([^"]*)"'
+    r'\b(href|src|action|data-content_root)="(?![a-z]+:|/|#)([^"]*)"'
 )
 
 
@@ -32,7 +33,7 @@ def _note_recipe(app: Sphinx, env: BuildEnvironment) -> None:
     for docname in env.found_docs:
         source = Path(app.srcdir.parent, "recipes", f"{Path(docname).name}.py")
         if docname.startswith("auto_recipes/") and source.exists():
-            env.dependencies[docname].add(source)
+            env.dependencies[docname].add(cast("Any", source))
 
 
 def _describe(
@@ -47,10 +48,11 @@ def _describe(
     context["summary"] = recipe.read(script).description if script.exists() else ""
 
 
-def _pages(app: Sphinx) -> Iterator[str]:
+def _pages(app: Sphinx) -> list[str]:
     """Return the pages that others may find, in the order of their names."""
     hidden = (name for name, of in app.env.metadata.items() if "orphan" in of)
-    return sorted(app.env.found_docs - set(hidden))
+    found = sorted(app.env.found_docs - set(hidden))
+    return [name for name in found if site.file(app, name).exists()]
 
 
 def _write_map(app: Sphinx) -> None:
@@ -59,10 +61,10 @@ def _write_map(app: Sphinx) -> None:
     lines = ['<?xml version="1.0" encoding="UTF-8"?>']
     lines += ['<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">']
     for page in _pages(app):
-        address = escape(f"{base}/{app.builder.get_target_uri(page)}")
+        address = escape(f"{base}/{site.address(app, page)}")
         lines += [f"<url><loc>{address}</loc>{_date(app, page)}</url>"]
     text = "\n".join([*lines, "</urlset>", ""])
-    Path(app.outdir, "sitemap.xml").write_text(text, "utf-8")
+    files.replace(Path(app.outdir, "sitemap.xml"), text)
 
 
 def _date(app: Sphinx, page: str) -> str:
@@ -79,20 +81,38 @@ def _lost_page(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     yield "404", {"title": "Page not found"}, "404.html"
 
 
-def absolute(text: str, prefix: str) -> str:
-    """Make the relative addresses of a page at the top of the site absolute."""
-    return _RELATIVE.sub(rf'\1="{prefix}\2"', text)
+def absolute(text: str, at: str) -> str:
+    """Make the relative addresses of a page absolute.
+
+    Parameters
+    ----------
+    text
+        The page.
+    at
+        Where it is, without the host.
+    """
+    return _RELATIVE.sub(lambda m: f'{m[1]}="{urljoin(at, m[2])}"', text)
 
 
 def _finish(app: Sphinx, error: Exception | None) -> None:
     """Write what needs all pages."""
-    if error is not None or app.builder.name != "html":
+    if error is not None or not site.is_made(app):
         return
-    lost = Path(app.outdir, "404.html")
-    prefix = f"{urlsplit(app.config.html_baseurl).path.rstrip('/')}/"
-    lost.write_text(absolute(lost.read_text("utf-8"), prefix), "utf-8")
+    _move_lost_page(app)
     if app.config.html_baseurl:
         _write_map(app)
+
+
+def _move_lost_page(app: Sphinx) -> None:
+    """Let ``404.html``, at the top of the site, have links that work at any depth."""
+    made, lost = site.file(app, "404"), Path(app.outdir, "404.html")
+    if not made.exists():  # singlehtml writes none
+        return
+    folder = urlsplit(app.config.html_baseurl).path.rstrip("/")
+    at = f"{folder}/{site.address(app, '404')}"
+    files.replace(lost, absolute(made.read_text("utf-8"), at))
+    if made != lost:  # dirhtml gives it a folder
+        shutil.rmtree(made.parent)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

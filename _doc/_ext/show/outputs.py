@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-_CODE = [Path(module.__file__) for module in (differences, history)] + [Path(__file__)]
+_CODE = [Path(str(module.__file__)) for module in (differences, history)] + [
+    Path(__file__)
+]
 
 
 #: Two columns.
@@ -222,6 +224,5 @@ def _tested(recipe: Recipe) -> nodes.Node:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    app.setup_extension("_ext.dependencies")
     app.connect("doctree-read", _add_releases)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

@@ -84,7 +84,7 @@ class Program:
     arrows: list[tuple[int, int]] = field(default_factory=list)
     operators: int = 0
     folded: int = 0
-    sizes: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
 
 
 def read(program: Any) -> Program:
@@ -310,13 +310,14 @@ def _size(value: Any) -> tuple[str, bool]:
 
 def _dtype(dtype: Any) -> str:
     """Return ``f32`` for ``torch.float32``."""
-    name, bits = re.fullmatch(r"torch\.([a-z]+)(.*)", str(dtype)).groups()
-    return _DTYPES.get(name, name) + bits
+    text = str(dtype).removeprefix("torch.")
+    name = re.sub(r"[^a-z].*", "", text)
+    return _DTYPES.get(name, name) + text[len(name) :]
 
 
 def _sizes(
     constraints: dict[Any, Any], found: Program
-) -> dict[str, tuple[int, int | None]]:
+) -> dict[str, tuple[int | None, int | None]]:
     """Return the ranges of the symbols that are in sight."""
     shown = {
         symbol
@@ -334,8 +335,8 @@ def _sizes(
 
 
 def _by_number(symbol: str) -> tuple[str, int]:
-    letters, digits = re.fullmatch(r"([a-z]+)(\d+)", symbol).groups()
-    return letters, int(digits)
+    letters = symbol.rstrip("0123456789")
+    return letters, int(symbol[len(letters) :])
 
 
 def _limit(value: Any) -> int | None:

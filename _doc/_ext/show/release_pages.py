@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
 from _ext import dependencies, files
 from _ext.recipe import read
 from _ext.releases.differences import Change, changes
 from _ext.releases.history import STATES, Recipe, folders, load, recipes
-from _ext.show.nodes import element, page_link
+from _ext.show.nodes import element, page_link, place_link
 from _ext.show.outputs import signed
 
 if TYPE_CHECKING:
@@ -128,16 +127,8 @@ def _state(recipe: Recipe, release: str) -> nodes.Node:
 
 
 def _link(recipe: Recipe, number: int, release: str, *shown: nodes.Node) -> nodes.Node:
-    """Return a link to a cell as it is under a release; see :func:`_resolve`."""
-    return addnodes.pending_xref(
-        "",
-        nodes.inline("", "", *shown),
-        refdomain="",
-        reftype="recipe-cell",
-        reftarget=recipe.docname,
-        recipe_anchor=recipe.anchor(number),
-        recipe_release=release,
-    )
+    """Return a link to a cell as it is under a release."""
+    return place_link(recipe.docname, recipe.anchor(number), *shown, release=release)
 
 
 def _legend(states: set[str]) -> nodes.Node:
@@ -175,13 +166,8 @@ class ReleaseNews(_ReleaseDirective):
             for kind, heading in _headings(old, new).items()
             if kind in changed
         ]
-        page = self.env.app.builder.get_relative_uri(self.env.docname, "releases")
-        link = nodes.reference(
-            "",
-            f"What changed for export in {new}",
-            internal=True,
-            refuri=f"{page}#{_anchor(new)}",
-        )
+        words = nodes.Text(f"What changed for export in {new}")
+        link = place_link("releases", _anchor(new), words)
         lead = f"The newest release here is {new}. Against {old}, in these recipes:"
         shown = [nodes.paragraph("", lead), nodes.bullet_list("", *items)]
         return [*(shown if items else []), nodes.paragraph("", "", link)]
@@ -233,9 +219,9 @@ def _changes(recipe: Recipe, old: str, new: str) -> Iterator[tuple[Change, int]]
         yield Change("does not apply"), 0
     if before.state == "does not apply" and now.state != "does not apply":
         yield Change("applies"), 0
-    for number, pair in enumerate(zip(before.cells, now.cells, strict=False)):
-        if None not in pair:
-            for change in changes(*pair):
+    for number, (a, b) in enumerate(zip(before.cells, now.cells, strict=False)):
+        if a is not None and b is not None:
+            for change in changes(a, b):
                 yield change, number
 
 
@@ -269,26 +255,9 @@ def _message(words: str, line: str) -> nodes.Node:
     return element("p", nodes.Text(words), shown, kind="release-message")
 
 
-def _resolve(
-    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, shown: nodes.inline
-) -> nodes.reference | None:
-    """Make a link to a cell; where it has no words, they are its title and number."""
-    if node["reftype"] != "recipe-cell":
-        return None
-    page = app.builder.get_relative_uri(node["refdoc"], node["reftarget"])
-    if not shown.children:
-        title = env.titles[node["reftarget"]].astext()
-        cell = node["recipe_anchor"].replace("-", " ")
-        shown += nodes.Text(f"{title}, {cell}")
-    address = f"{page}?torch={node['recipe_release']}#{node['recipe_anchor']}"
-    return nodes.reference("", "", *shown.children, internal=True, refuri=address)
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    app.setup_extension("_ext.dependencies")
     app.add_directive("release-table", ReleaseTable)
     app.add_directive("release-changes", ReleaseChanges)
     app.add_directive("release-news", ReleaseNews)
-    app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from sphinx.ext.intersphinx import InventoryAdapter
 
-from _ext import files, inventories, noop
+from _ext import files, inventories, noop, site
 from _ext.answer import plain
 from _ext.recipe import applies, installed_torch, needed_torch, read
 from _ext.run import cache, outcome
@@ -151,9 +151,9 @@ def _pages(app: Sphinx) -> dict[str, tuple[str, str]]:
     srcdir = Path(app.srcdir)
     found = {}
     for path in sorted(srcdir.rglob("*.rst")):
-        page = path.relative_to(srcdir).with_suffix(".html").as_posix()
+        docname = path.relative_to(srcdir).with_suffix("").as_posix()
         for label, title, _ in _LABEL.findall(path.read_text("utf-8")):
-            found[label] = (title, page)
+            found[label] = (title, site.address(app, docname))
     return found
 
 
@@ -164,7 +164,8 @@ def _write_zip_of_one(app: Sphinx, carried: list[Path], base: str) -> None:
     lines = [f"# {about.title}", "", f"A recipe of the {_origin(app)}."]
     lines += ["", *_advice(about)]
     if base:
-        lines.append(f"Its page: {base}{script.parent.name}/{script.stem}.html")
+        page = site.address(app, f"{script.parent.name}/{script.stem}")
+        lines.append(f"Its page: {base}{page}")
     needs = requirements(script.read_text("utf-8"))
     how = [_HOW[file.suffix].format(name=script.stem) for file in carried]
     _write_zip(script.with_suffix(".zip"), carried, needs, [*lines, "", *how])
@@ -184,7 +185,9 @@ def _write_zips_of_all(app: Sphinx, folder: Path, base: str) -> None:
     scripts = sorted(folder.glob("*.py"))
     needs = {pin for path in scripts for pin in requirements(path.read_text("utf-8"))}
     lines = [f"# {app.config.project}", "", f"All recipes of the {_origin(app)}."]
-    lines += [f"Their pages: {base}{folder.name}/index.html"] * bool(base)
+    if base:
+        pages = site.address(app, f"{folder.name}/index")
+        lines.append(f"Their pages: {base}{pages}")
     for kind, suffix in {"python": ".py", "jupyter": ".ipynb"}.items():
         path = folder / f"{folder.name}_{kind}.zip"
         carried = [script.with_suffix(suffix) for script in scripts]
@@ -221,7 +224,7 @@ def _write_zip(
     new.replace(path)
 
 
-def date() -> tuple[int, ...]:
+def date() -> tuple[int, int, int, int, int, int]:
     """Return the date that all files in a zip get."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     return max(_EARLIEST, time.gmtime(int(epoch))[:6]) if epoch else _EARLIEST

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _ext import noop
+from _ext import files, noop, site
 from _ext.find import topics
 from _ext.recipe import Front, read
 from _ext.take.notebooks import INSTALLATION
@@ -72,12 +72,12 @@ def _texts(app: Sphinx) -> tuple[str, str]:
     short = [f"# {app.config.project}", "", f"> {summary}"]
     full = list(short)
     for topic in app.config.recipe_topics:
-        if not Path(srcdir, f"{topics.page(topic)}.rst").exists():
+        if not topics.path(srcdir, topic).exists():
             continue
         short += ["", f"## {topics.heading(srcdir, topic)}", ""]
         for name in topics.listed(srcdir, topic):
             script = Path(srcdir, "auto_recipes", f"{name}.py")
-            address = f"auto_recipes/{name}.html"
+            address = site.address(app, f"auto_recipes/{name}")
             address = f"{base}/{address}" if base else address
             short.append(_line(read(script), address))
             full += ["", recipe(script), "", f"Page: {address}"]
@@ -86,19 +86,17 @@ def _texts(app: Sphinx) -> tuple[str, str]:
 
 def _write(app: Sphinx, error: Exception | None) -> None:
     """Write both files, unless they are up to date."""
-    if error is not None or app.builder.name != "html":
+    if error is not None or not site.is_made(app):
         return
     if noop.nothing_changed(app) and all(
         Path(app.outdir, name).exists() for name in NAMES
     ):
         return
     for name, text in zip(NAMES, _texts(app), strict=True):
-        Path(app.outdir, name).write_text(text, "utf-8")
+        files.replace(Path(app.outdir, name), text)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
-    app.setup_extension("_ext.noop")
-    app.setup_extension("_ext.find.topics")
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -33,9 +33,9 @@ _ROLE = re.compile(
     re.DOTALL,
 )
 _NEEDS = """\
-**What this notebook needs.** The outputs below were printed with these versions, under \
-Python {python}. Remove the `#` to install them; that replaces the versions that you \
-have."""
+**What this notebook needs.** The outputs below were printed with these versions, \
+under Python {python}. Remove the `#` to install them; that replaces the versions that \
+you have."""
 
 
 @dataclass(frozen=True)
