@@ -129,12 +129,25 @@
     });
   }
 
-  const FRAME = /^\s*(?:File ["'][^"']*["'], line \d+|File \S.*?(?::\d+|, line \d+),? in |Cell In ?\[\d+\], line \d+|at \S+\(\S+:\d+\)$)/;
+  const anyOf = (flags, ...forms) =>
+    new RegExp(forms.map((form) => `(?:${form.source})`).join("|"), flags);
+  const FRAME = anyOf(
+    "",
+    /^\s*File ["'][^"']*["'], line \d+/,
+    /^\s*File \S.*?(?::\d+|, line \d+),? in /, // a notebook
+    /^\s*Cell In ?\[\d+\], line \d+/,
+    /^\s*at \S+\(\S+:\d+\)$/, // Java
+  );
   const PYTEST = /^\S+\.py:\d+: ?(?:in .*|[\w.]+)?$/;
-  const MARK = /^\s*(?:[\^~]+|[─━═╭╮╰╯┌└]+.*|_{2,}[ _]*|-{5,}|\.{3,}|…+|<\d+ lines>\.*|\.\.\.<\d+ lines>\.*|`{3,}\w*)\s*$/;
+  const MARK = anyOf(
+    "",
+    /^\s*(?:[\^~]+|_{2,}[ _]*|-{5,}|\.{3,}|…+|`{3,}\w*)\s*$/,
+    /^\s*[─━═╭╮╰╯┌└]/,
+    /^\s*(?:\.\.\.)?<\d+ lines>\.*\s*$/,
+  );
   const NUMBERED = /^\s*(?:-+>|❱|>>>?)?\s*\d+(?:\s*[│|]| |$)/;
   const STATEMENT = /^\s+(?:raise|return|warnings\.warn\(|yield|await) ?/;
-  const TRACE = /^\s*-*\s*Traceback \(most recent call last\)|^[\w.]+ +Traceback \(most recent call last\)/;
+  const TRACE = /^(?:[\s-]*|[\w.]+ +)Traceback \(most recent call last\)/;
   const CAUSE = /The above exception was the direct cause of|^\s*(?:\u2b06\ufe0f?|⬆️)\s*$/;
   const CONTEXT = /During handling of the above exception, another/;
   const NAME = "(?:[A-Za-z_]\\w*\\.)*[A-Za-z_]\\w*";
@@ -295,7 +308,8 @@
     return {
       ...about,
       text,
-      isHeaded: MAY_BE_HEADER.test(text) && HEADERS[0].test(text), // it says the class of the exception, too
+      // It says the class of the exception, too.
+      isHeaded: MAY_BE_HEADER.test(text) && HEADERS[0].test(text),
       holes: fixed.length - 1,
       parts,
       head: Math.min(head + 1, parts.length),
@@ -332,7 +346,8 @@
     const before = text[at - 1];
     if (isWord(before) && isWord(text[at])) return false;
     if (form.parts[0].hole > 0 || form.letters >= LONG) return true;
-    return !/[\w,]/.test(text.slice(0, at).trimEnd().slice(-1)) || /\n\s*$/.test(text.slice(0, at));
+    const gap = text.slice(Math.max(0, at - 50), at);
+    return !/[\w,] *$/.test(gap);
   }
 
   /* Tell whether a template may end at a place. */
@@ -469,7 +484,8 @@
     return byWord;
   }
 
-  const PYTHONS = /^(?:(?:Runtime|Value|Type|Key|Index|Attribute|Import|NotImplemented|OS)Error|Exception)$/;
+  const PYTHONS =
+    /^(?:(?:Runtime|Value|Type|Key|Index|Attribute|Import|NotImplemented|OS)Error|Exception)$/;
   const SPOKEN = { "graph break": "Unsupported", assert: "AssertionError" };
 
   /* Tell whether a short template belongs to a class of torch's own, or to a check. */
@@ -525,8 +541,12 @@
   const weightOf = ({ letters: some, form }) => some * (form.isWording ? 0.7 : 1);
 
   // Dynamo says the same to those who compile: without an export nothing is certain.
-  const COMPILED =
-    /\btorch[._]compile|inductor\b|torchinductor|\bfsdp|deepspeed|compiled?_autograd|\b(?:vllm|unsloth|sglang)\b|cudagraph|DistributedDataParallel|optimizer\.step/i;
+  const COMPILED = anyOf(
+    "i",
+    /\btorch[._]compile|inductor\b|torchinductor|cudagraph|compiled?_autograd/,
+    /\b(?:vllm|unsloth|sglang)\b|deepspeed/,
+    /\bfsdp|DistributedDataParallel|optimizer\.step/,
+  );
   const EXPORTED = /export|onnx|aoti|\.pt2\b/i;
 
   const importance = (form) => ["none", "wrapper", "answer"].indexOf(form.answer.role);
@@ -603,42 +623,47 @@
    * Returns a list of {recipe, certain, why, match}; the names of recipes are unique.
    */
   function find(index, text, release = "") {
-    const parts = read(text);
-    const all = ordered(parts).map((part) => [part, matches(index, part, release)]);
+    const parts = ordered(read(text));
+    const all = parts.map((part) => ({ part, found: matches(index, part, release) }));
+    const isRaised = parts.some((part) => part.kind === "exception");
+    const mayBeCertain = !COMPILED.test(text) || EXPORTED.test(text);
+    const said = all.flatMap(({ part, found }) =>
+      innermost(found.filter((one) => roleOf(one) === "answer")).map((one) => ({
+        one,
+        recipe: decided(one),
+        isCertain: mayBeCertain && !(isRaised && isMild(part)),
+      })),
+    );
+    const wrappers = all.flatMap(({ found }) =>
+      found.filter((one) => roleOf(one) === "wrapper"),
+    );
     const list = [];
     const add = (recipe, certain, why, one) => {
       if (!recipe || list.some((each) => each.recipe === recipe)) return;
-      list.push({ recipe, certain, why, match: one });
+      list.push({ recipe, certain: certain && !list.length, why, match: one });
     };
-    const also = [];
-    const wrappers = [];
-    const raised = parts.some((part) => part.kind === "exception");
-    const elsewhere = COMPILED.test(text) && !EXPORTED.test(text);
-    let unknown = false; // an exception that is not in the catalogue
-    for (const [part, found] of all) {
-      const said = found.filter((each) => each.form.answer.role !== "wrapper");
-      wrappers.push(...found.filter((each) => each.form.answer.role === "wrapper"));
-      const isMild = part.kind === "warning" || part.kind === "log";
-      const inner = said.length ? innermost(said) : [];
-      for (const one of inner) {
-        if (one.form.answer.role !== "answer") {
-          if (part.kind === "exception") unknown = true;
-          continue;
-        }
-        const recipe = decided(one);
-        const certain = !list.length && Boolean(recipe) && !(isMild && raised) && !elsewhere;
-        add(recipe, certain, list.length ? "other" : "message", one);
-        if (recipe || !one.form.answer.recipe) also.push(...(one.form.answer.also ?? []).map((name) => [name, one]));
-      }
-      if (part.kind === "exception" && part.text && !found.length) unknown = true;
+    for (const { one, recipe, isCertain } of said) {
+      add(recipe, isCertain, list.length ? "other" : "message", one);
     }
-    for (const one of wrappers) {
-      const certain = !list.length && !unknown && !elsewhere;
-      add(decided(one), certain, "wrapper", one);
+    const isKnown = mayBeCertain && !all.some(isUnknown);
+    for (const one of wrappers) add(decided(one), isKnown, "wrapper", one);
+    for (const { one, recipe } of said) {
+      // A rule without a recipe says that there is none; a template may have hints alone.
+      const also = recipe || !one.form.answer.recipe ? one.form.answer.also : [];
+      for (const name of also ?? []) add(name, false, "also", one);
     }
-    also.forEach(([name, one]) => add(name, false, "also", one));
     return list;
   }
+
+  const roleOf = ({ form }) => form.answer.role;
+
+  const isMild = ({ kind }) => kind === "warning" || kind === "log";
+
+  /* Tell whether a part is an exception that no recipe and no wrapper knows. */
+  const isUnknown = ({ part, found }) =>
+    part.kind === "exception" &&
+    part.text &&
+    (!found.length || found.some((one) => roleOf(one) === "none"));
 
   /* Order matches of one part: what stands inside of another comes first. */
   function innermost(found) {
@@ -734,14 +759,23 @@
   }
 
   // What stands below any error; it says nothing of the cause.
-  const ADVICE =
-    /^(?:Set TORCH|You can suppress this exception|import torch\._dynamo$|torch\._dynamo\.config\.suppress|For more information about this error|The error above occurred when|\(Refer to the full stack|For C\+\+ stack trace).*$/gm;
+  const ADVICE = anyOf(
+    "gm",
+    /^Set TORCH.*$/,
+    /^You can suppress this exception.*$/,
+    /^import torch\._dynamo$|^torch\._dynamo\.config\.suppress.*$/,
+    /^For more information about this error.*$/,
+    /^The error above occurred when.*$/,
+    /^\(Refer to the full stack.*$/,
+    /^For C\+\+ stack trace.*$/,
+  );
 
   /* Rank the recipes for a text: a list of {recipe, message, score, whole}. */
   function rank(index, query) {
     const { weight: weightOfTerm, places } = (index.ranks ??= prepareRanks(index));
     const parts = read(query);
-    const whole = parts.map(({ type, text }) => `${type} ${text}`).join("\n").replace(ADVICE, "");
+    const said = parts.map(({ type, text }) => `${type} ${text}`).join("\n");
+    const whole = said.replace(ADVICE, "");
     const text =
       whole.length > 2 * RANKED
         ? `${whole.slice(0, RANKED)}\n${whole.slice(-RANKED)}`
