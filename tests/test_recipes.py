@@ -227,7 +227,7 @@ def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [
         cell
         for cell in notebook.cells
-        if cell.cell_type == "code" and not cell.source.startswith("%pip")
+        if cell.cell_type == "code" and not cell.source.startswith("# %pip")
     ]
 
 

@@ -1,15 +1,14 @@
 /* The picker: which version of PyTorch the outputs on a page are from.
  *
  * Runs in <head>, before anything is drawn. The choice is in the address (?torch=2.9),
- * else in the memory of the browser, else it is the newest version, which is what
+ * else in the memory of the browser, else it is the newest recorded version, which is what
  * "pip install torch" brings. Without this script a page shows the pinned version.
  */
 "use strict";
 
 (() => {
   const KEY = "torch-export-cookbook-release";
-  const { releases } = document.currentScript.dataset;
-  const newest = releases.split(" ").at(-1);
+  const { newest, releases } = document.currentScript.dataset;
   const root = document.documentElement;
 
   const known = (release) => (releases.split(" ").includes(release) ? release : null);

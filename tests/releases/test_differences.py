@@ -150,6 +150,10 @@ QUIET, RAISES, OTHER, FAILS = cell("fine"), raising(), raising("TypeError"), fai
             ["Raises another exception since 2.8: TypeError, before ValueError."],
         ),
         (
+            [raising("RuntimeError")] * 3 + [raising("AssertionError")] * 2,
+            [],
+        ),
+        (
             [RAISES, OTHER, RAISES, RAISES, RAISES],
             [
                 (

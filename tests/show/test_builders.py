@@ -190,7 +190,7 @@ def test_other_formats(build, builder, name):
     text = (build(builder) / name).read_text("utf-8")
     text = re.sub(r"\\[A-Za-z]+\{?|[{}]|\\", "", text)
     assert "Verified with torch" in text
-    assert "Output with torch 2.12" in text
+    assert "Output with PyTorch 2.12" in text
     assert "the result is 12.0" in text
     assert "runs with other output" in text
     assert "Paste an error" not in text

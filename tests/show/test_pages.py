@@ -138,7 +138,7 @@ def weights(html):
     found = []
     for path in RECIPES:
         page = html / f"auto_recipes/{path.stem}.html"
-        pictures = soup(page).select("figure.program")
+        pictures = soup(page).select("details.program")
         drawn = sum(len(str(picture).encode()) for picture in pictures)
         found.append(page.stat().st_size - drawn)
     return found
@@ -187,10 +187,10 @@ def test_filter_by_release(visit, html):
         cards = soup(html / GALLERY).select(".gallery-topic .recipe-card")
         failing[release] = sum(release in c["data-fails"].split() for c in cards)
     assert failing["2.13"] != failing["2.6"]
-    page = visit(GALLERY)
-    page.get_by_label("Only what fails").check()
+    page = visit(f"{GALLERY}?torch=2.13")
+    page.get_by_label("Only problems specific").check()
     assert shown(page) == failing["2.13"]
-    page.get_by_label("Outputs of torch").select_option("2.6")
+    page.get_by_label("PyTorch version").select_option("2.6")
     sync_api.expect(page.locator("output")).to_have_text("2.6")
     assert shown(page) == failing["2.6"]
 
@@ -199,7 +199,7 @@ def test_filter_is_in_the_address(visit):
     """An address brings back what was chosen; other values change nothing."""
     page = visit(GALLERY)
     page.get_by_label("Topic").select_option("onnx")
-    page.get_by_label("Only what fails").check()
+    page.get_by_label("Only problems specific").check()
     assert re.search(r"\?topic=onnx&fails=yes$", page.url)
     expected = shown(page)
     assert shown(visit(page.url)) == expected
@@ -215,7 +215,7 @@ def test_filter_by_keyboard(visit):
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    assert page.get_by_label("Only what fails").is_checked()
+    assert page.get_by_label("Only problems specific").is_checked()
 
 
 def test_gallery_without_scripts(visit):

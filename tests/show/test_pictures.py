@@ -278,14 +278,15 @@ def test_pictures_of_a_recipe(name, html):
     """Each page has pictures, with words that say what they show, under its outputs."""
     path = html / "auto_recipes" / f"{name}.html"
     page = BeautifulSoup(path.read_text("utf-8"), "html.parser")
-    figures = page.select("figure.program")
+    figures = page.select("details.program")
     assert bool(figures) == (name not in WITHOUT_PROGRAM)
     for figure in figures:
         assert figure.svg["role"] == "img"
         words = figure.svg["aria-label"]
         parts = r"Graph of .+: \d+ inputs?, .*Inputs: .*Outputs: .*Dynamic sizes: .*"
         assert re.fullmatch(parts, words, re.DOTALL)
-        assert figure.figcaption.text
+        assert re.search(r"\d+ inputs?, .*\.", figure.summary.text)
+        assert bool(figure.figcaption.text) >= figure.has_attr("open")
         after = figure.find_next_sibling()
         assert after is None or "sphx-glr-script-out" not in after.get("class", [])
 

@@ -42,7 +42,7 @@ def notebook_of(html: Path, name: str) -> nbformat.NotebookNode:
 def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     """Return the cells of code that the page shows too."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [cell for cell in cells if not cell.source.startswith("%pip")]
+    return [cell for cell in cells if not cell.source.startswith("# %pip")]
 
 
 @pytest.fixture(params=[path.stem for path in RECIPES])
@@ -103,7 +103,7 @@ def test_requirements(recipe, html):
     files = downloaded(html, name)
     needed = files["requirements.txt"].decode().split()
     source = notebook.cells[2].source
-    assert source.removeprefix("%pip install --quiet ").split() == needed
+    assert source.removeprefix("# %pip install --quiet ").split() == needed
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     assert set(needed) <= {line.partition(";")[0] for line in lines}
     assert {pin.partition("==")[0] for pin in needed} >= imports(name)

@@ -24,6 +24,10 @@ History = dict[str, Cell]
 #: How many characters are shown before the place where two lines differ.
 CONTEXT = 40
 
+#: What the guards of an exported program raise, before 2.9 and since. The page of
+#: releases says it once, so that pages need not.
+GUARDS = {"RuntimeError", "AssertionError"}
+
 _TRACEBACK = "Traceback (most recent call last):\n"
 _SYMBOL = re.compile(r"\b(ps|s|u|zf|zuf)\d+\b")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
@@ -149,7 +153,8 @@ def behaviour(history: History, releases: list[str]) -> list[str]:
     2. Among the other releases, exceptions that the cell catches under some of them:
        ``Raises since 2.9``, ``Raises up to 2.7``, ``Raised only on 2.9``. No judgement:
        an exception may be what the recipe is about.
-    3. Among those that catch one, another type: ``Raises another exception since 2.9``.
+    3. Among those that catch one, another type: ``Raises another exception since 2.9``;
+       nothing where they are those of :data:`GUARDS`.
     4. If none of these applies, and outputs differ in nothing but numbers: ``Another
        number since 2.9``.
     """
@@ -189,7 +194,7 @@ def _types(raising: History, releases: list[str]) -> list[str]:
     by_kind: dict[str, list[str]] = {}
     for release, cell in raising.items():
         by_kind.setdefault(_kinds(cell), []).append(release)
-    if len(by_kind) <= 1:
+    if len(by_kind) <= 1 or set(by_kind) == GUARDS:
         return []
     old, new, *more = by_kind
     words = when(by_kind[new], list(raising), releases)

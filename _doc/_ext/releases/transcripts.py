@@ -55,6 +55,15 @@ def folders(config: Config) -> dict[str, str]:
     return dict(sorted(named.items(), key=lambda item: Version(item[0])))
 
 
+def newest(srcdir: Any, config: Config) -> str:
+    """Return the newest release under which anything is recorded, by its short name."""
+    places = Path(srcdir, "transcripts")
+    there = [
+        name for name, folder in folders(config).items() if (places / folder).is_dir()
+    ]
+    return there[-1] if there else config.torch_pinned
+
+
 def path(srcdir: Any, recipe: str, folder: str | None = None) -> Path:
     """Return where a transcript lies; the folder is that of the installed release."""
     return Path(srcdir, "transcripts", folder or installed_torch(), f"{recipe}.json")

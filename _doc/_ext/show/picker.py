@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _ext import files
-from _ext.releases.history import folders
+from _ext.releases.transcripts import folders, newest
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -23,6 +23,7 @@ def _add_picker(
     """Tell the templates about the releases."""
     context["torch_releases"] = list(folders(app.config))
     context["torch_picker"] = "picker" in app.env.metadata.get(page, {})
+    context["torch_newest"] = newest(app.srcdir, app.config)
     context["torch_pinned"] = app.config.torch_pinned
     context["releases_version"] = files.digest(_SCRIPT.read_text("utf-8"))
 
