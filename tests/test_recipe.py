@@ -101,6 +101,7 @@ def test_wrong_meta(written, lines, message):
         ("time_limit = 0", r"is 0: give seconds"),
         ("time_limit = 1e999", r"is inf: give seconds"),
         ("wording = 3", r"is 3: give a text"),
+        ("picture = 3", r"is 3: say what to see"),
         ("start_ignore = 1", r"is 1: give no value"),
         ("parallel = True", r"is not known: take one of end_ignore, .*, or remove it"),
         ("time_limit = 3\n# sphinx_gallery_time_limit = 4", "is there a second time"),

@@ -20,6 +20,7 @@ SHARED = (
     "noop",
     "dependencies",
     "gallery",
+    "answer",
     "recipe",
 )
 ROOMS = ("run", "releases", "show", "find", "take", "commands")

@@ -129,17 +129,20 @@ def test_removed_recipe(site):
 
 
 def test_program_is_installed(make_site, tmp_path, monkeypatch):
-    """A recipe runs again when a program is there that it missed, and when it goes."""
+    """A recipe runs again when a program that it needs goes, and when it is there."""
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    site = make_site("plot_program").record().build()
-    assert site.returncode == 0, site.log
-    assert "False" in site.page("plot_program")
     program = tmp_path / "program-of-the-cookbook"
     program.write_text("", "utf-8")
     program.chmod(0o755)
-    site.build()
-    assert "plot_program.py runs again: changed programs" in site.log
-    assert "True" in site.page("plot_program")
+    site = make_site("plot_program").record()
+    hidden = program.rename(tmp_path / "hidden")
+    for there, shown in ((False, "False"), (True, "True")):
+        if there:
+            hidden.rename(program)
+        site.build()
+        assert site.returncode == 0, site.log
+        assert "plot_program.py runs again: changed programs" in site.log
+        assert shown in site.page("plot_program")
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_difference_is_marked(block):
             y, z = super().forward(x)
             return y.tanh(), z
 
-    before = [("block", None, programs.read(block))]
+    before = [programs.read(block)]
     figure = svg.figure("other", programs.read(export(Other())), before)
     page = BeautifulSoup(figure, "html.parser")
     marked = [bar.find_next("text").text for bar in page.select("path.fresh")]
@@ -247,12 +247,19 @@ def test_literals(value, text):
 
 
 def test_same_graph_is_drawn_once(block):
-    """A program with the graph of an earlier one is told and not drawn again."""
+    """A program with the graph of an earlier one is not drawn again."""
     content = programs.read(block)
-    seen = [("first", None, content), ("second", None, programs.read(export(Deep())))]
-    figure = svg.figure("third", content, seen)
-    assert "svg" not in figure
-    assert "has the graph of an earlier picture" in figure
+    seen = [content, programs.read(export(Deep()))]
+    assert svg.figure("third", content, seen) == ""
+
+
+def test_a_picture_with_words_is_open(block):
+    """Pictures are folded but for those of which the recipe says what to see."""
+    content = programs.read(block)
+    assert '<details class="program">' in svg.figure("x", content, [])
+    opened = svg.figure("x", content, [], "See <this>.")
+    assert '<details class="program" open>' in opened
+    assert "<figcaption>See &lt;this&gt;.</figcaption>" in opened
 
 
 def test_programs_are_found_where_recipes_keep_them(block):

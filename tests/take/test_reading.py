@@ -27,8 +27,9 @@ def test_list_for_programs(html):
 def test_recipes_for_programs(html):
     """They have code and outputs, and no markup of other kinds."""
     text = (html / "llms-full.txt").read_text("utf-8")
-    assert "Output:\n\n```text\nstrict=False: Could not guard on" in text
-    assert "```python\nimport linecache" in text
+    assert "Output:\n\n```text\nCould not guard on" in text
+    assert "```diff\n- if peak > 1:" in text
+    assert "```python\nimport torch\n" in text
     prose = re.sub(r"^(`{3,})\w+\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
     assert re.findall(r":(?:func|class|ref|doc|meth|mod):`|^\.\. \w", prose) == []
     for path in RECIPES:
@@ -91,7 +92,7 @@ def test_zip_works_from_a_disk(html, tmp_path, browser):
 
 @needs_chromium
 def test_copy(html, browser, serve):
-    """A copy button copies the code, without the numbers of its lines."""
+    """A copy button copies the code."""
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
     page.goto(f"{serve(html)}{GUARD}")
@@ -101,7 +102,7 @@ def test_copy(html, browser, serve):
     copied = page.evaluate("navigator.clipboard.readText()")
     context.close()
     script = (ROOT / "recipes/plot_exporter_data_guard.py").read_text("utf-8")
-    assert copied.startswith("import linecache\nimport re\n")
+    assert copied.startswith("import torch\n")
     assert copied.strip() in script
 
 
