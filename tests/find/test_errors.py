@@ -11,8 +11,16 @@ from conftest import RECIPES, ROOT, needs_chromium, soup
 
 pytestmark = needs_chromium
 
-#: Shares of the real errors whose recipe is first, and among the first three.
-FIRST, THREE = 0.85, 0.95
+#: Errors of real people, by file: how many there are that a recipe answers, for how
+#: many of these it comes first, and among three, at the least, and how many of all get a
+#: wrong answer that is called certain, at the most. The matching was worked on with the
+#: first two files. The third was asked once, when that was done: its figures are those
+#: to expect of a new error, until somebody improves them by looking at it.
+FIGURES = {
+    "real_errors": (61, 59, 59, 2),
+    "errors_tuned": (62, 60, 60, 2),
+    "errors_unseen": (61, 44, 48, 14),
+}
 
 #: A paste of 5,000 characters takes no longer than so many times what the same browser
 #: takes to count the words of 200,000 characters, each the fastest of ten times.
@@ -50,9 +58,9 @@ UNRELATED = {
 }
 
 
-def real_errors():
+def real_errors(name="real_errors"):
     """Return the errors of real people, with the recipes that answer them."""
-    lines = (ROOT / "tests/data/real_errors.jsonl").read_text("utf-8").splitlines()
+    lines = (ROOT / f"tests/data/{name}.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -126,22 +134,33 @@ def answers(page, text):
 
 
 def recipes(addresses):
-    """Return the recipes that links lead to."""
-    return [re.search(r"(plot_\w+)\.html", address)[1] for address in addresses]
+    """Return the recipes that links lead to, each once."""
+    found = [re.search(r"(plot_\w+)\.html", address)[1] for address in addresses]
+    return list(dict.fromkeys(found))
 
 
-def test_real_errors_are_answered(box):
-    """The recipe for an error is the first answer, or among the first three."""
-    wrong, first, three = [], 0, 0
-    for case in real_errors():
-        found = ask(box, case["text"])
-        first += bool(set(found[:1]) & set(case["recipes"]))
-        three += bool(set(found[:3]) & set(case["recipes"]))
-        if not set(found[:1]) & set(case["recipes"]):
-            wrong.append(f"{case['id']}: {found[:3]}")
-    total = len(real_errors())
-    assert first / total >= FIRST, f"{first} of {total}: {wrong}"
-    assert three / total >= THREE, f"{three} of {total}: {wrong}"
+#: Tell whether the first answer is called certain.
+CERTAIN = "document.querySelector('#error-matches li')?.dataset.certain === 'yes'"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_real_errors_are_answered(box, name):
+    """The recipe for an error comes first, or is among three, as often as it did."""
+    asked, first, three, certain = FIGURES[name]
+    others, found = [], {"asked": 0, "first": 0, "three": 0, "certain": 0}
+    for case in real_errors(name):
+        shown, right = ask(box, case["text"]), set(case["recipes"])
+        is_first = bool(right & set(shown[:1]))
+        found["asked"] += bool(right)
+        found["first"] += is_first
+        found["three"] += bool(right & set(shown[:3]))
+        found["certain"] += not is_first and box.evaluate(CERTAIN)
+        if right and not is_first:
+            others.append(f"{case['id']}: {shown[:3]}")
+    assert found["asked"] == asked
+    assert found["first"] >= first, f"{found}: {others}"
+    assert found["three"] >= three, f"{found}: {others}"
+    assert found["certain"] <= certain, f"{found}: {others}"
 
 
 @pytest.mark.parametrize("name", UNRELATED)
