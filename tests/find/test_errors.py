@@ -12,10 +12,10 @@ from conftest import RECIPES, ROOT, needs_chromium, soup
 pytestmark = needs_chromium
 
 #: Errors of real people, by file: how many there are that a recipe answers, for how
-#: many of these it comes first, and among three, at the least, and how many of all get a
-#: wrong answer that is called certain, at the most. The matching was worked on with the
-#: first two files. The third was asked once, when that was done: its figures are those
-#: to expect of a new error, until somebody improves them by looking at it.
+#: many of these it comes first, and among three, at the least, and how many of all get
+#: a wrong answer that is called certain, at the most. The matching was worked on with
+#: the first two files. The third was asked once, when that was done: its figures are
+#: those to expect of a new error, until somebody improves them by looking at it.
 FIGURES = {
     "real_errors": (61, 59, 59, 2),
     "errors_tuned": (62, 60, 60, 2),
