@@ -36,7 +36,7 @@ $(error Give the name of the recipe: make $(firstword $(MAKECMDGOALS)) NAME=plot
 endif
 endif
 
-.PHONY: new recipe lint linkcheck help html zip test transcripts nightly inventories bench serve clean
+.PHONY: new recipe lint linkcheck help html zip test transcripts nightly inventories messages bench serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' \
@@ -71,6 +71,9 @@ nightly: $(VENV)/made ## report what differs under torch's nightly build, in bui
 
 inventories: $(VENV)/made ## fetch the addresses of other documentation (needs the network)
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.inventories
+
+messages: $(VENV)/made ## read what torch can say from its sources (needs the network); ARGS=--help lists what can be given
+	@PYTHONPATH=_doc $(BIN)/python -m _ext.commands.messages $(foreach word,$(ARGS),$(call quote,$(word)))
 
 bench: $(VENV)/made ## measure the build and print a table; ARGS=--help lists what can be left out
 	@$(BIN)/python tests/bench.py $(foreach word,$(ARGS),$(call quote,$(word)))

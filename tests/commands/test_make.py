@@ -55,6 +55,7 @@ def test_help_lists_each_target():
         "lint",
         "linkcheck",
         "transcripts",
+        "messages",
         "bench",
         "serve",
         "clean",
@@ -144,6 +145,7 @@ NOT_TEXT = (
         "transcripts RELEASE=all KEEP",
         "transcripts RELEASE=all JOBS",
         "bench ARGS",
+        "messages ARGS",
         "html JOBS",
         "html SPHINX",
         "html PYTHON",
@@ -174,6 +176,8 @@ def test_what_is_given_arrives(called, tmp_path, value):
     assert words == [*command, f"--shard={value}", "--", value]
     _, words = called("bench", f"ARGS=--quick {value}")
     assert words == ["tests/bench.py", "--quick", *value.split()]
+    _, words = called("messages", f"ARGS=--source {value}")
+    assert words == ["-m", "_ext.commands.messages", "--source", *value.split()]
 
 
 @pytest.mark.parametrize("target", ["new", "recipe"])

@@ -87,8 +87,9 @@ def case_of(node: ast.Call) -> str:
     """Return the name of the example that a ``UserError`` refers to."""
     position = 2 if last(node.func) == "UserError" else len(node.args)
     value = argument(node, position, "case_name")
-    known = isinstance(value, ast.Constant) and isinstance(value.value, str)
-    return value.value if known else ""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        return value.value
+    return ""
 
 
 def prints(node: ast.Call, module: Module) -> bool:
@@ -143,8 +144,9 @@ def _is_init(node: ast.Call, name: str, module: Module) -> bool:
 
 
 def _note_init(walk: Walk, node: ast.Call, name: str) -> None:
-    if walk.in_exception():
-        walk.note_arguments(node, walk.owner.name)
+    exception = walk.own_exception()
+    if exception:
+        walk.note_arguments(node, exception)
 
 
 def _is_log(node: ast.Call, name: str, module: Module) -> bool:
@@ -165,8 +167,11 @@ def _by_name(node: ast.expr) -> dict[str, ast.expr]:
     """Return what a logger puts into places that have names."""
     if not isinstance(node, ast.Dict):
         return {}
-    pairs = zip(node.keys, node.values, strict=True)
-    return {key.value: value for key, value in pairs if isinstance(key, ast.Constant)}
+    return {
+        key.value: value
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and isinstance(key.value, str)
+    }
 
 
 def _is_warning(node: ast.Call, name: str, module: Module) -> bool:

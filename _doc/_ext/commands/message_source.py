@@ -138,7 +138,7 @@ class Module:
         if is_exception(name) or name in self.exceptions:
             return True
         module, original = self.imported(name) if is_class(name) else (None, "")
-        return bool(module) and original in module.exceptions
+        return module is not None and original in module.exceptions
 
     def sinks_of(self, name: str) -> list[Sink]:
         """Return what the function of a name, its own or an imported one, prints."""
@@ -158,8 +158,9 @@ class Module:
     def _imported(self, nodes: list[ast.AST]) -> Iterator[tuple[str, tuple[str, str]]]:
         for node in nodes:
             if isinstance(node, ast.Import):
-                names = (alias for alias in node.names if alias.asname)
-                yield from ((alias.asname, (alias.name, "")) for alias in names)
+                for alias in node.names:
+                    if alias.asname:
+                        yield alias.asname, (alias.name, "")
             elif isinstance(node, ast.ImportFrom):
                 origin = self._origin(node)
                 for alias in node.names:

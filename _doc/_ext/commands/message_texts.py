@@ -177,8 +177,9 @@ def _operation(node: ast.BinOp, names: Names) -> Texts:
 
 def _repeated(text: str, count: ast.expr) -> str:
     value = count.value if isinstance(count, ast.Constant) else None
-    known = isinstance(value, int) and value * len(text) <= _LONGEST_REPEAT
-    return text * value if known else HOLE
+    if isinstance(value, int) and value * len(text) <= _LONGEST_REPEAT:
+        return text * value
+    return HOLE
 
 
 def _operands(node: ast.expr) -> tuple[list[ast.expr], dict[str, ast.expr]]:
@@ -187,7 +188,8 @@ def _operands(node: ast.expr) -> tuple[list[ast.expr], dict[str, ast.expr]]:
         return node.elts, {}
     if isinstance(node, ast.Dict):
         keys = (key.value for key in node.keys if isinstance(key, ast.Constant))
-        return [], dict(zip(keys, node.values, strict=False))
+        pairs = zip(keys, node.values, strict=False)
+        return [], {key: value for key, value in pairs if isinstance(key, str)}
     return [node], {}
 
 
@@ -211,7 +213,8 @@ def percent(
 def _percent(
     text: str, values: list[ast.expr], named: dict[str, ast.expr], names: Names
 ) -> Texts:
-    parts, end, position = [], 0, iter(values)
+    parts: list[Texts] = []
+    end, position = 0, iter(values)
     for match in _PERCENT.finditer(text):
         parts.append((text[end : match.start()],))
         end = match.end()
@@ -224,11 +227,11 @@ def _percent(
     return product([*parts, (text[end:],)])
 
 
-def _format(node: ast.Call, names: Names) -> Texts:
+def _format(method: ast.Attribute, node: ast.Call, names: Names) -> Texts:
     named = {word.arg: word.value for word in node.keywords if word.arg}
     known = not any(isinstance(value, ast.Starred) for value in node.args)
     values = node.args if known else []
-    texts = evaluate(node.func.value, names)
+    texts = evaluate(method.value, names)
     return union(*(_formatted(text, values, named, names) for text in texts))
 
 
@@ -237,7 +240,8 @@ def _formatted(
 ) -> Texts:
     """Return a text whose ``{}`` and the like are filled."""
     keyed = {**{str(i): value for i, value in enumerate(values)}, **named}
-    parts, position = [], itertools.count()
+    parts: list[Texts] = []
+    position = itertools.count()
     try:
         for literal, field, form, conversion in string.Formatter().parse(text):
             parts.append((literal,))
@@ -250,8 +254,8 @@ def _formatted(
     return product(parts)
 
 
-def _join(node: ast.Call, names: Names) -> Texts:
-    separators = evaluate(node.func.value, names)
+def _join(method: ast.Attribute, node: ast.Call, names: Names) -> Texts:
+    separators = evaluate(method.value, names)
     lists = evaluate(node.args[0] if node.args else None, names)
     pairs = itertools.product(separators, lists)
     return union(tuple(_joined(*pair) for pair in pairs))
@@ -261,8 +265,8 @@ def _joined(separator: str, text: str) -> str:
     return separator.join(items(text)) if ITEM in text else HOLE
 
 
-def _get(node: ast.Call, names: Names) -> Texts:
-    found = _elements(evaluate(node.func.value, names))
+def _get(method: ast.Attribute, node: ast.Call, names: Names) -> Texts:
+    found = _elements(evaluate(method.value, names))
     default = evaluate(node.args[1], names) if len(node.args) > 1 else ()
     return union(found, default)
 
@@ -272,20 +276,22 @@ def _elements(texts: Texts) -> Texts:
     return union(*(tuple(items(text)) if ITEM in text else UNKNOWN for text in texts))
 
 
-def _changed_case(node: ast.Call, names: Names) -> Texts:
-    change = getattr(str, node.func.attr)
-    return tuple(change(text) for text in evaluate(node.func.value, names))
+def _changed_case(method: ast.Attribute, node: ast.Call, names: Names) -> Texts:
+    change = getattr(str, method.attr)
+    return tuple(change(text) for text in evaluate(method.value, names))
 
 
-def _replace(node: ast.Call, names: Names) -> Texts:
-    texts = evaluate(node.func.value, names)
-    constants = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
-    if len(constants) != len(node.args) or len(constants) < 2:  # noqa: PLR2004 (old, new)
-        return texts
-    return tuple(text.replace(*constants) for text in texts)
+def _replace(method: ast.Attribute, node: ast.Call, names: Names) -> Texts:
+    texts = evaluate(method.value, names)
+    match [arg.value if isinstance(arg, ast.Constant) else None for arg in node.args]:
+        case [str(old), str(new)]:
+            return tuple(text.replace(old, new) for text in texts)
+        case [str(old), str(new), int(count)]:
+            return tuple(text.replace(old, new, count) for text in texts)
+    return texts
 
 
-_METHODS: dict[str, Callable[[ast.Call, Names], Texts]] = {
+_METHODS: dict[str, Callable[[ast.Attribute, ast.Call, Names], Texts]] = {
     "format": _format,
     "join": _join,
     "get": _get,
@@ -298,12 +304,13 @@ _METHODS: dict[str, Callable[[ast.Call, Names], Texts]] = {
 
 def _called(node: ast.Call, names: Names) -> Texts:
     function = node.func
-    method = function.attr if isinstance(function, ast.Attribute) else ""
-    if method in _METHODS:
-        return _METHODS[method](node, names)
-    if method in _IDENTITIES:
-        return evaluate(function.value, names)
-    name = method or dotted(function)
+    name = dotted(function)
+    if isinstance(function, ast.Attribute):
+        name = function.attr
+        if name in _METHODS:
+            return _METHODS[name](function, node, names)
+        if name in _IDENTITIES:
+            return evaluate(function.value, names)
     if name in _WRAPPERS and node.args:
         return evaluate(node.args[0], names)
     if name == "cast" and len(node.args) > 1:

@@ -151,7 +151,7 @@ class Walk:
         if self.depth >= DEPTH:
             return UNKNOWN
         module, functions = self._functions_called(node)
-        if len(functions) != 1 or not _says(functions[0]):
+        if module is None or len(functions) != 1 or not _says(functions[0]):
             return UNKNOWN
         values = tuple(map(self._given, node.args))
         named = tuple((word.arg, self._given(word.value)) for word in node.keywords)
@@ -260,12 +260,14 @@ class Walk:
 
     def _grow(self, node: ast.Call) -> None:
         """Follow ``list.append`` and ``list.extend``."""
-        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if method not in {"append", "extend"} or len(node.args) != 1:
+        method = node.func
+        if not isinstance(method, ast.Attribute) or len(node.args) != 1:
             return
-        name, added = dotted(node.func.value), node.args[0]
+        if method.attr not in {"append", "extend"}:
+            return
+        name, added = dotted(method.value), node.args[0]
         if name in self.local and self.local[name] != UNKNOWN:
-            element = ast.Starred(value=added) if method == "extend" else added
+            element = ast.Starred(value=added) if method.attr == "extend" else added
             texts = evaluate(ast.List(elts=[element]), self)
             self.local[name] = product([self.local[name], texts])
 
@@ -353,27 +355,27 @@ class Walk:
             if text not in printed and not any(text in other for other in longer):
                 self.note((text,), "report", least=FEWEST_WORDS)
 
-    def in_exception(self) -> bool:
-        """Tell whether the statements are in a class of exceptions."""
-        return self.owner is not None and self.module.is_exception(self.owner)
+    def own_exception(self) -> str:
+        """Return the class of exceptions that the statements are in, or nothing."""
+        owner = self.owner
+        return owner.name if owner and self.module.is_exception(owner) else ""
 
     def _note_attribute(self, target: ast.Attribute, node: ast.expr | None) -> None:
         """Note what is written into an exception that exists: its args or message."""
         if target.attr == "args" and isinstance(node, ast.Tuple):
             node = node.elts[0] if node.elts else None
         if target.attr in {"args", "msg", "message"}:
-            kind = self.owner.name if self.in_exception() else "exception"
+            kind = self.own_exception() or "exception"
             self.note(evaluate(node, self), kind, least=FEWEST_WORDS)
 
     def _note_returned(self, function: Function, returned: list[Texts]) -> None:
         """Note what a function returns whose name says that it writes messages."""
         if not _REPORTERS.fullmatch(function.name):
             return
-        is_own = self.in_exception()
-        kind = self.owner.name if is_own else "report"
-        least = FEWEST_WORDS if is_own else FEWEST_WORDS_OF_A_REPORT
+        exception = self.own_exception()
+        least = FEWEST_WORDS if exception else FEWEST_WORDS_OF_A_REPORT
         for texts in returned:
-            self.note(texts, kind, least=least)
+            self.note(texts, exception or "report", least=least)
 
 
 def all_parameters(function: Function) -> list[str]:

@@ -297,7 +297,8 @@ def record(
     releases
         All releases, the oldest first; none for a package that has its own.
     """
-    line = {"area": area, "text": text, "kind": ", ".join(sorted(message.kinds))}
+    line: dict[str, Any] = {"area": area, "text": text}
+    line["kind"] = ", ".join(sorted(message.kinds))
     line |= span(message.releases, releases)
     line["files"] = sorted(message.files)
     optional = {"case": message.case, "graph_break": message.graph_break}
