@@ -427,7 +427,7 @@
   function holesOf(form, text, spans) {
     const holes = Array(form.holes).fill("");
     const ats = Array(form.holes).fill(-1); // where a hole begins that a line ends
-    const froms = []; // where a hole begins
+    const begins = []; // where a hole begins
     const { parts } = form;
     if (parts[0].hole > 0) {
       const line = text.lastIndexOf("\n", spans[0][0] - 1) + 1;
@@ -442,9 +442,9 @@
       if (next !== i + 1 && i + 1 < parts.length && line >= 0) end = Math.min(end, line);
       holes[part.hole] = text.slice(spans[i][1], end);
       if (text[end] === "\n") ats[part.hole] = spans[i][1];
-      froms.push(spans[i][1]);
+      begins.push(spans[i][1]);
     });
-    return { holes, ats, froms };
+    return { holes, ats, begins };
   }
 
   /* Prepare the templates: where to find each by its rarest word. */
@@ -677,7 +677,7 @@
   /* Tell whether a match stands in a hole of another one, in the first line of it. */
   function inside(a, b) {
     if (a === b || a.start <= b.start || a.letters < 20) return false;
-    const from = Math.max(...b.froms.filter((each) => each <= a.start), -1);
+    const from = Math.max(...b.begins.filter((each) => each <= a.start), -1);
     return from >= 0 && !a.part.text.slice(from, a.start).trim().includes("\n");
   }
 
