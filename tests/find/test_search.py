@@ -74,7 +74,7 @@ def test_finds(search, query, title, topic):
     first = search(query).locator("#search-hits li").first
     assert first.locator("a").inner_text() == title
     assert first.locator(".search-topic").inner_text() == topic
-    assert first.locator("mark").count() > 0
+    assert first.locator("mark, .answer-change").count() > 0
 
 
 @needs_chromium

@@ -153,15 +153,15 @@ UNREADABLE = {
     "plot_bare": ("print(1)\n", "recipes/plot_bare.py has no title: begin its"),
     "plot_limit": (
         '"""\nTitle\n=====\n"""\n# sphinx_gallery_time_limit = "x"\n',
-        "recipes/plot_limit.py: '# sphinx_gallery_time_limit' is 'x': give seconds.",
+        "recipes/plot_limit.py, line 5: '# sphinx_gallery_time_limit' is 'x': give",
     ),
     "plot_unknown": (
         '"""\nTitle\n=====\n"""\n# sphinx_gallery_time_limt = 300\n',
-        "recipes/plot_unknown.py: '# sphinx_gallery_time_limt' is not known: take one",
+        "recipes/plot_unknown.py, line 5: '# sphinx_gallery_time_limt' is not known",
     ),
     "plot_comment": (
         '"""\nTitle\n=====\n"""\n# sphinx_gallery_tags = [inputs\n',
-        "recipes/plot_comment.py: the value of '# sphinx_gallery_tags' is not",
+        "recipes/plot_comment.py, line 5: '# sphinx_gallery_tags' is not a Python",
     ),
 }
 

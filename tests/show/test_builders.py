@@ -189,7 +189,7 @@ def test_other_formats(build, builder, name):
     """What is not HTML shows the text of what is made for HTML."""
     text = (build(builder) / name).read_text("utf-8")
     text = re.sub(r"\\[A-Za-z]+\{?|[{}]|\\", "", text)
-    assert "Verified with torch" in text
+    assert "Tested with PyTorch" in text
     assert "Output with PyTorch 2.12" in text
     assert "the result is 12.0" in text
     assert "runs with other output" in text

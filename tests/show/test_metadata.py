@@ -161,7 +161,7 @@ def test_what_a_page_says_of_itself(html):
         for element in page.select("meta[property^=og]")
     }
     assert said["og:title"] == "Could not guard on data-dependent expression"
-    assert said["og:description"].startswith("Find what made u0")
+    assert said["og:description"].startswith("An if needs True or False")
 
 
 def test_ways_through_the_topics(html):

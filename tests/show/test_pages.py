@@ -117,6 +117,7 @@ def test_only_boxes_scroll_sideways(visit, path):
 def test_pictures_scroll_by_keyboard(visit):
     """A picture that is wider than a phone is scrolled with the keys."""
     page = visit("auto_recipes/plot_exporter_models_tiny_llm.html", viewport=PHONE)
+    page.locator(".program summary").first.click()
     box = page.locator(".program-scroll").first
     box.focus()
     page.keyboard.press("ArrowRight")

@@ -11,7 +11,6 @@ bound: the message is in the newest release, or its package has a release of its
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import runpy
@@ -503,8 +502,7 @@ def _say(text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the catalogue anew; return the exit status."""
-    title = __doc__.partition("\n")[0]
-    parser = argparse.ArgumentParser(prog="messages", description=title)
+    parser = Parser("messages", __doc__)
     parser.add_argument(
         "--source",
         action="append",

@@ -31,6 +31,9 @@ _HOOK = "__cookbook_caught__"
 #: A frame of a stack in a message, which depends on the machine.
 _FRAME = re.compile(r'\n +File ".*", line \d+, in .*(\n    .*)?')
 
+#: The stack of the process itself, as a page or a message has it.
+_STACK = re.compile(r"^( *)Framework stack:\n(?:\1 +.*\n)+", re.MULTILINE)
+
 
 class Capture:
     """What the cells of one recipe did, by the line at which they begin."""
@@ -98,10 +101,13 @@ def _described(error: BaseException | str) -> list[str]:
 
 
 def shortened(text: str) -> str:
-    """Shorten the paths of installed modules, which torch prints in programs.
+    """Shorten what torch prints of the machine: paths of modules, the stack below it.
 
-    ``/any/where/site-packages/torch/x.py`` becomes ``torch/x.py``.
+    ``/any/where/site-packages/torch/x.py`` becomes ``torch/x.py``. Of the *framework
+    stack*, hundreds of frames down to the process that runs the recipe, which torch 2.8
+    has in some messages, the title is left.
     """
+    text = _STACK.sub(r"\1Framework stack: (left out)\n", text)
     paths = sysconfig.get_paths()
     for key in ("purelib", "platlib", "stdlib"):
         folder = paths[key] + os.sep

@@ -26,12 +26,13 @@ SUMMARY = (
     "shows its cause and gives the fix. Outputs are those of torch {release}."
 )
 
+_LITERAL = re.compile("(?<!`)``(?!`)")
 _ROLE = re.compile(r":[a-z:]+:`~?([^`<]*?)(?: ?<[^`]*>)?`")
 
 
 def markdown(text: str) -> str:
     """Return the text of a recipe without what is left of reStructuredText."""
-    return _ROLE.sub(r"`\1`", text).replace("``", "`").strip()
+    return _LITERAL.sub("`", _ROLE.sub(r"`\1`", text)).strip()
 
 
 def _fenced(text: str, language: str) -> str:

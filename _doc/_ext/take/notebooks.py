@@ -32,6 +32,8 @@ _ROLE = re.compile(
     r"|:(?:py:)?(?P<role>[a-z]+):`(?:(?P<text>[^`<]+?)\s*<(?P<in>[^`>]+)>|(?P<alone>[^`]+))`",
     re.DOTALL,
 )
+_TABLE = re.compile(r"^\.\. list-table::.*\n(?:[ ]{3}.*\n|[ ]*\n)+", re.MULTILINE)
+_TABLE_CELL = re.compile(r"^ {3}(?:(?P<row>\* )|  )- (?P<text>.*)")
 _NEEDS = """\
 **What this notebook needs.** The outputs below were printed with these versions, \
 under Python {python}. Remove the `#` to install them; that replaces the versions that \
@@ -62,6 +64,7 @@ class Links:
         if found is not None:
             shown = "\n".join(self._answer(found))
             text = answer.replaced(text, shown)
+        text = _TABLE.sub(lambda found: _table(found[0]), text)
         return _ROLE.sub(self._role, META.sub("", text))
 
     def _answer(self, found: Answer) -> Iterator[str]:
@@ -98,6 +101,22 @@ class Links:
         # Without an address, a notebook can lead to another one beside it.
         name = PurePosixPath(page).stem
         return f"[{shown}]({name}.ipynb)" if name.startswith("plot_") else f"*{shown}*"
+
+
+def _table(text: str) -> str:
+    """Return a list-table as a table of Markdown; its first row is the head."""
+    rows: list[list[str]] = []
+    for line in text.splitlines()[1:]:
+        cell = _TABLE_CELL.match(line)
+        if cell and cell["row"]:
+            rows.append([cell["text"]])
+        elif cell and rows:
+            rows[-1].append(cell["text"])
+        elif rows and line.strip():
+            rows[-1][-1] += f" {line.strip()}"
+    lines = [" | ".join(each.replace("|", "\\|") for each in row) for row in rows]
+    lines[1:1] = [" | ".join("---" for _ in rows[0])]
+    return "".join(f"| {line} |\n" for line in lines) + "\n"
 
 
 def write(script: Path, conf: dict, links: Links, needs: list[str]) -> str:
