@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from _ext.commands import ROOT, Parser
 from _ext.commands.message_source import Tree
 from _ext.commands.message_texts import FEWEST_LETTERS, HOLE, letters
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from _ext.commands.message_walk import Found
 
-ROOT = Path(__file__).parents[3]
 
 # An area is a list of folders and files; the first area that has a file owns it.
 AREAS: dict[str, tuple[str, ...]] = {
