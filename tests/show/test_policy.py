@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from _ext.show import policy
 from conftest import needs_chromium
+from docutils import nodes
 
 RECIPE = "auto_recipes/plot_exporter_data_guard.html"
 PAGES = [
@@ -61,6 +63,16 @@ def _note(said, troubles):
     """Note an error or a warning; the theme says when it changes."""
     if said.type in {"error", "warning"}:
         troubles.append(said.text)
+
+
+def test_strangers_are_taken_out():
+    """What loads something from another host is gone, and nothing else."""
+    kept = "<p>See https://example.org.</p>", '<script src="own.js"></script>'
+    gone = '<script src="https://x.org/a.js"></script>', '<link href="http://x.org">'
+    doctree = nodes.document(None, None)
+    doctree += [nodes.raw("", text, format="html") for text in (*kept, *gone)]
+    policy._drop_strangers(None, doctree)
+    assert [node.astext() for node in doctree] == list(kept)
 
 
 @needs_chromium

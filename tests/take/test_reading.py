@@ -54,6 +54,12 @@ def test_outputs_stand_under_their_code(html, path):
     assert "%pip" not in shown
 
 
+def test_roles_are_code():
+    """What is left of reStructuredText becomes Markdown."""
+    text = "Call :func:`~torch.f` or ``g``, see :ref:`this <l-x>`. "
+    assert llms.markdown(text) == "Call `torch.f` or `g`, see `this`."
+
+
 def test_fence_is_longer_than_what_is_in_it():
     """An output with a fence in it stays one block."""
     assert llms._fenced("a\n```\nb", "text") == "````text\na\n```\nb\n````"
