@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from _ext import answer, gallery
-from _ext.recipe import META
+from _ext.recipe import META, read
 from _ext.run import outcome
 
 if TYPE_CHECKING:
@@ -144,6 +144,8 @@ def write(script: Path, conf: dict, links: Links, needs: list[str]) -> str:
         for block, raw_cell in zip(blocks, raw["cells"], strict=True)
         if raw_cell["source"][0].strip()
     ]
+    if links.base and (page := links.pages.get(read(script).label)):
+        cells[0]["source"] += f"\n\n[The page of this recipe]({links.base}{page[1]})"
     cells[1:1] = _installation(needs, raw["metadata"]["language_info"]["version"])
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"

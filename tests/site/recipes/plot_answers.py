@@ -16,7 +16,7 @@ Divide by a size
 
    Not your case?
 
-   * ``five``: see :ref:`genindex`.
+   * ``five``: see :ref:`l-plot-answers`.
 
 .. meta::
    :keywords: sizes, numbers, words
