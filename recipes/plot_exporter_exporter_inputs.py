@@ -420,8 +420,8 @@ check(torch.export.export(model, inputs, **options).module(), ModuleCache)
 for cls in (PlainCache, ModuleCache, DynamicCache):
     pytree.SUPPORTED_NODES.pop(cls)
     pytree.SUPPORTED_SERIALIZED_TYPES.pop(cls)
-    torch.fx._pytree.SUPPORTED_NODES.pop(cls)
-    torch.fx._pytree.SUPPORTED_NODES_EXACT_MATCH.pop(cls)
+    torch.fx._pytree.SUPPORTED_NODES.pop(cls, None)
+    torch.fx._pytree.SUPPORTED_NODES_EXACT_MATCH.pop(cls, None)
 
 # sphinx_gallery_start_ignore
 for name, cls in list(pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.items()):

@@ -48,6 +48,10 @@ EXPECTED_ON_STDERR = {
         r".*copyreg.py:\d+: FutureWarning: `isinstance\(treespec, LeafSpec\)` .*"
         r"|  return cls.__new__\(cls, \*args\)"
     ),
+    "its own, when register_dataclass registers": (
+        r".*_export/utils\.py:\d+: FutureWarning: `torch\.utils\._pytree\._register"
+        r"|  _register_pytree_node\($"
+    ),
     "the graph of an export that failed": r"class GraphModule\(|def forward\(| +\S",
     "a traceback that it, or onnxscript, logs": (
         r"--- Logging error ---|Traceback |During handling |Call stack:|Message: |\t"
