@@ -46,6 +46,16 @@ def recipe_backend():
     return backend.RecipeBackend(1, 1, "spawn", SimpleNamespace())
 
 
+@pytest.fixture
+def listening():
+    """Ignore none of the signals, as what is run in the background may do."""
+    before = {n: signal.signal(n, signal.SIG_DFL) for n in backend.ENDS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("listening")
 def test_signals_end_a_build_as_ctrl_c_does(recipe_backend):
     """While recipes run, and not longer."""
     before = [signal.getsignal(number) for number in backend.ENDS]

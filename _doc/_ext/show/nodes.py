@@ -101,8 +101,9 @@ def _make_plain(app: Sphinx, doctree: nodes.document, _docname: str) -> None:
 
 def _plain(node: tag) -> list[nodes.Node]:
     """Return what stands for an element of HTML; its children are plain already."""
-    if node["tag"] == "form" or "recipe-picture" in node["classes"]:
-        return []  # it needs a browser, or says nothing that a title does not
+    needs_browser = node["tag"] == "form" or "hidden" in node["attrs"]
+    if needs_browser or "recipe-picture" in node["classes"]:
+        return []  # what is left says nothing that a title does not
     if node["tag"] == "pre":
         text = node.astext()
         return [nodes.literal_block(text, text, language="diff")]
