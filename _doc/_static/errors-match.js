@@ -599,19 +599,24 @@
     ];
   }
 
-  /* Return the recipe of a match, by the rules on what stands in its holes.
+  /* Return what decides the recipe of a match: the rule on a hole that fits, or the answer.
    *
    * A message that somebody wrapped ends a hole too early: then look a little further.
    */
-  function decided({ form, holes, ats, part }) {
+  function deciding({ form, holes, ats, part }) {
     const { answer } = form;
     const rules = answer.when ?? [];
     const wider = (at) => part.text.slice(at, at + FURTHER);
     const fitting =
       rules.find((rule) => fits(rule, holes[rule.hole - 1])) ??
       rules.find(({ hole }, i) => ats[hole - 1] >= 0 && fits(rules[i], wider(ats[hole - 1])));
-    return (fitting ?? answer).recipe ?? "";
+    return fitting ?? answer;
   }
+
+  const decided = (one) => deciding(one).recipe ?? "";
+
+  /* Tell whether a message has other causes, and nothing in it says which one it is. */
+  const isUsual = (one) => deciding(one) === one.form.answer && !!one.form.answer.also?.length;
 
   function fits(rule, hole = "") {
     rule.form ??= new RegExp(`^(?:${rule.is})$`);
@@ -620,7 +625,8 @@
 
   /* Find the answers that are certain, and what else the text speaks of.
    *
-   * Returns a list of {recipe, certain, why, match}; the names of recipes are unique.
+   * Returns a list of {recipe, certain, usual, why, match}; the names of recipes are
+   * unique. A usual answer is the most frequent cause of a message that has several.
    */
   function find(index, text, release = "") {
     const parts = ordered(read(text));
@@ -640,7 +646,8 @@
     const list = [];
     const add = (recipe, certain, why, one) => {
       if (!recipe || list.some((each) => each.recipe === recipe)) return;
-      list.push({ recipe, certain: certain && !list.length, why, match: one });
+      const isFirst = certain && !list.length;
+      list.push({ recipe, certain: isFirst, usual: isFirst && isUsual(one), why, match: one });
     };
     for (const { one, recipe, isCertain } of said) {
       add(recipe, isCertain, list.length ? "other" : "message", one);
@@ -833,8 +840,8 @@
 
   /* Return what is shown for a text: {certain, answers, link}.
    *
-   * Each answer is {recipe, certain, why, quote, message, words}: the part of the text
-   * that matched, the message of the recipe's page, the words in common.
+   * Each answer is {recipe, certain, usual, why, quote, message, words}: the part of the
+   * text that matched, the message of the recipe's page, the words in common.
    */
   function answer(index, text, release = "") {
     const found = find(index, text, release).map((each) => ({

@@ -65,7 +65,8 @@
     wrapper: "This stands around any cause:",
   };
 
-  function reason({ certain, why, words }) {
+  function reason({ certain, usual, why, words }) {
+    if (usual) return "Exact message, its most frequent cause:";
     if (certain) return "Exact match";
     if (words) return `Words in common: ${words.join(", ")}`;
     return REASONS[why] ?? "Not certain:";
@@ -86,9 +87,9 @@
   }
 
   function entry(answer, root, order) {
-    const { recipe, message, certain } = answer;
+    const { recipe, message, certain, usual } = answer;
     const item = document.createElement("li");
-    item.dataset.certain = certain ? "yes" : "no";
+    item.dataset.certain = certain ? (usual ? "usual" : "yes") : "no";
     item.append(element("p", reason(answer), { className: "error-reason" }));
     const cell = message?.cell ? `#${message.cell}` : "";
     if (recipe.answer) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections import Counter
 
 import pytest
 from conftest import RECIPES, ROOT, needs_chromium, soup
@@ -13,13 +14,14 @@ pytestmark = needs_chromium
 
 #: Errors of real people, by file: how many there are that a recipe answers, for how
 #: many of these it comes first, and among three, at the least, and how many of all get
-#: a wrong answer that is called certain, at the most. The matching was worked on with
+#: a wrong answer that is called an exact match, or the most frequent cause of one, at the
+#: most. The matching was worked on with
 #: the first two files. The third was asked once, when that was done: its figures are
 #: those to expect of a new error, until somebody improves them by looking at it.
 FIGURES = {
-    "real_errors": (61, 59, 59, 2),
-    "errors_tuned": (62, 60, 60, 2),
-    "errors_unseen": (61, 44, 48, 14),
+    "real_errors": (61, 59, 59, 1, 1),
+    "errors_tuned": (62, 60, 60, 0, 1),
+    "errors_unseen": (61, 44, 48, 5, 10),
 }
 
 #: A paste of 5,000 characters takes no longer than so many times what the same browser
@@ -139,28 +141,30 @@ def recipes(addresses):
     return list(dict.fromkeys(found))
 
 
-#: Tell whether the first answer is called certain.
-CERTAIN = "document.querySelector('#error-matches li')?.dataset.certain === 'yes'"
+#: Return what the first answer is called: "yes" for an exact match, "usual", "no".
+CERTAIN = "document.querySelector('#error-matches li')?.dataset.certain ?? 'no'"
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_real_errors_are_answered(box, name):
     """The recipe for an error comes first, or is among three, as often as it did."""
-    asked, first, three, certain = FIGURES[name]
-    others, found = [], {"asked": 0, "first": 0, "three": 0, "certain": 0}
+    asked, first, three, certain, usual = FIGURES[name]
+    others, wrong = [], Counter()
+    found = {"asked": 0, "first": 0, "three": 0}
     for case in real_errors(name):
         shown, right = ask(box, case["text"]), set(case["recipes"])
         is_first = bool(right & set(shown[:1]))
         found["asked"] += bool(right)
         found["first"] += is_first
         found["three"] += bool(right & set(shown[:3]))
-        found["certain"] += not is_first and box.evaluate(CERTAIN)
+        wrong[box.evaluate(CERTAIN)] += not is_first
         if right and not is_first:
             others.append(f"{case['id']}: {shown[:3]}")
     assert found["asked"] == asked
     assert found["first"] >= first, f"{found}: {others}"
     assert found["three"] >= three, f"{found}: {others}"
-    assert found["certain"] <= certain, f"{found}: {others}"
+    assert wrong["yes"] <= certain, wrong
+    assert wrong["usual"] <= usual, wrong
 
 
 @pytest.mark.parametrize("name", UNRELATED)
