@@ -701,7 +701,7 @@
     return found.map((word) => (/^\d/.test(word) ? "#" : word));
   }
 
-  /* Return the words and the pairs of neighbours. */
+  /* Return the words and the pairs of neighbors. */
   function terms(text) {
     const list = words(text);
     const found = new Set();

@@ -13,11 +13,11 @@ from conftest import RECIPES, ROOT, needs_chromium, soup
 pytestmark = needs_chromium
 
 #: Errors of real people, by file: how many there are that a recipe answers, for how
-#: many of these it comes first, and among three, at the least, and how many of all get
-#: a wrong answer that is called an exact match, or the most frequent cause of one, at the
-#: most. The matching was worked on with
-#: the first two files. The third was asked once, when that was done: its figures are
-#: those to expect of a new error, until somebody improves them by looking at it.
+#: many of these it comes first, and among three, at the least; of all, how many get a
+#: wrong answer that is called an exact match, and how many one that is called the most
+#: frequent cause of a message, at the most. The matching was worked on with the first two
+#: files. The third was asked once, when that was done: its figures are those to expect of
+#: a new error, until somebody improves them by looking at it.
 FIGURES = {
     "real_errors": (61, 59, 59, 1, 1),
     "errors_tuned": (62, 60, 60, 0, 1),
@@ -180,7 +180,7 @@ def pasted(text, how):
     """Return a message the way people paste it."""
     lines = text.splitlines()
     return {
-        "colours": "\n".join(f"\x1b[31m{line}\x1b[0m" for line in lines),
+        "colors": "\n".join(f"\x1b[31m{line}\x1b[0m" for line in lines),
         "log": "\n".join(f"E0101 10:00:00.123 77 a/b.py:7] {line}" for line in lines),
         "quoted": "\n".join(f"> {line}" for line in lines),
         "wrapped": re.sub(r"(.{50}\S*) ", r"\1\n    ", text),
@@ -194,7 +194,7 @@ def pasted(text, how):
 
 
 @pytest.mark.parametrize(
-    "how", ["colours", "log", "quoted", "wrapped", "traceback", "names"]
+    "how", ["colors", "log", "quoted", "wrapped", "traceback", "names"]
 )
 def test_the_way_of_pasting_does_not_matter(box, how):
     """Ten errors, decorated: the first answer is the same."""

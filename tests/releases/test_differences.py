@@ -7,12 +7,12 @@ import random
 import pytest
 from _ext.releases.differences import (
     Change,
-    behaviour,
+    behavior,
     changes,
     exceptions,
     groups,
     label,
-    normalise,
+    normalize,
     when,
 )
 
@@ -60,9 +60,9 @@ def history(*cells):
         ("torch._utils._CudaDeviceProperties", "torch._C._CudaDeviceProperties"),
     ],
 )
-def test_normalised_to_the_same(one, other):
+def test_normalized_to_the_same(one, other):
     """Names of symbols, addresses, folders and torch's lines make no difference."""
-    assert normalise(one) == normalise(other)
+    assert normalize(one) == normalize(other)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_normalised_to_the_same(one, other):
         ("add_1", "add_2"),
     ],
 )
-def test_normalised_to_others(one, other):
+def test_normalized_to_others(one, other):
     """All else does."""
-    assert normalise(one) != normalise(other)
+    assert normalize(one) != normalize(other)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ QUIET, RAISES, OTHER, FAILS = cell("fine"), raising(), raising("TypeError"), fai
         ([None, None, RAISES, None, None], []),
     ],
 )
-def test_behaviour(cells, expected):
-    """A difference of behaviour is said in words."""
-    assert behaviour(history(*cells), RELEASES) == expected
+def test_behavior(cells, expected):
+    """A difference of behavior is said in words."""
+    assert behavior(history(*cells), RELEASES) == expected
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_behaviour(cells, expected):
 )
 def test_numbers(texts, expected):
     """Numbers are compared where nothing else differs."""
-    assert behaviour(history(*map(cell, texts)), RELEASES) == expected
+    assert behavior(history(*map(cell, texts)), RELEASES) == expected
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_changes(old, new, expected):
     assert changes(old, new) == expected
 
 
-#: What messages and outputs are made of, each normalised in another way or not.
+#: What messages and outputs are made of, each normalized in another way or not.
 WORDS = (
     *("s0", "s1", "u0", "u7", "1", "2.5", "-3", "\n", "\n", " ", "add_1", "é"),
     *("0x7f0123456789", "0x55e0aabbccdd", "/usr/lib/x.py", "torch/_x/y.py:12"),
@@ -304,7 +304,7 @@ def test_any_cells_can_be_compared(seed):
     made = random.Random(seed)
     for _ in range(100):
         cells = [random_cell(made) for _ in RELEASES]
-        behaviour(history(*cells), RELEASES)
+        behavior(history(*cells), RELEASES)
         for old in cells:
             assert changes(old, old) == []
             for new in cells:

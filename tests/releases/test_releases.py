@@ -108,7 +108,7 @@ def test_silent_on_the_pinned_release(page):
 
 
 def test_words(page):
-    """A difference of behaviour is said in words above the outputs."""
+    """A difference of behavior is said in words above the outputs."""
     notes = [note.text for note in page.select(".release-outputs > .release-note")]
     assert notes == [
         "Fixed in 2.7: RuntimeError before.",

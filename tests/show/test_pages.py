@@ -127,10 +127,10 @@ def test_pictures_scroll_by_keyboard(visit):
 def test_pictures_follow_the_theme(visit):
     """The words of a picture are dark on light and light on dark, as chosen."""
     page = visit(RECIPE, viewport=WIDE, color_scheme="light")
-    colour = "getComputedStyle(document.querySelector('.program text')).fill"
-    light = page.evaluate(colour)
+    color = "getComputedStyle(document.querySelector('.program text')).fill"
+    light = page.evaluate(color)
     page.locator("button.theme-toggle:visible").click()
-    assert page.evaluate(colour) != light
+    assert page.evaluate(color) != light
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +148,11 @@ def test_pages_are_light(weights):
 
 @pytest.mark.parametrize("path", ["index.html", RECIPE])
 def test_page_is_there_without_scripts(visit, path):
-    """A page is drawn, with its colours, where no script runs."""
+    """A page is drawn, with its colors, where no script runs."""
     page = visit(path, java_script_enabled=False, color_scheme="dark")
     assert page.locator("h1").is_visible()
-    colour = "body => getComputedStyle(body).backgroundColor"
-    background = page.locator("body").evaluate(colour)
+    color = "body => getComputedStyle(body).backgroundColor"
+    background = page.locator("body").evaluate(color)
     assert background != "rgb(255, 255, 255)"
 
 

@@ -43,8 +43,8 @@ AROUND = (
 #: What Pagefind writes for pages other than ours.
 UNUSED = ("pagefind-*ui.*", "pagefind-highlight.js", "wasm.unknown.pagefind")
 
-#: The colours and the numbers of code: half of a page, a third of Pagefind's time.
-_COLOURS = re.compile(r'<span class="linenos">[^<]*</span>|</?span[^>]*>')
+#: The colors and the numbers of code: half of a page, a third of Pagefind's time.
+_COLORS = re.compile(r'<span class="linenos">[^<]*</span>|</?span[^>]*>')
 
 _ARTICLE = re.compile(r"<article role=\"main\".*</article>", re.DOTALL)
 
@@ -86,7 +86,7 @@ def article(path: Path, topic: str | None) -> str:
             f"in {__name__}."
         )
     mark = f' data-pagefind-meta="topic:{html.escape(topic)}"' if topic else ""
-    text = _COLOURS.sub("", found[0])
+    text = _COLORS.sub("", found[0])
     body = f"<body data-pagefind-body{mark}>{text}</body>"
     return f'<!doctype html><html lang="en">{body}</html>'
 

@@ -40,7 +40,7 @@ _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 
 
 @functools.cache  # each text is compared with many
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Take out of a text what differs between releases without meaning anything.
 
     Symbols (``s77``, ``u0``, ``zuf3``) are numbered in the order in which they appear;
@@ -63,8 +63,8 @@ def _sort_classes(text: str) -> str:
 
 
 def printed(cell: Cell) -> str:
-    """Return what a cell printed, normalised."""
-    return normalise("\n".join(cell["output"]))
+    """Return what a cell printed, normalized."""
+    return normalize("\n".join(cell["output"]))
 
 
 def label(some: list[str], releases: list[str]) -> str:
@@ -141,7 +141,7 @@ def _name(kind: str) -> str:
     return kind.rpartition(".")[2]
 
 
-def behaviour(history: History, releases: list[str]) -> list[str]:
+def behavior(history: History, releases: list[str]) -> list[str]:
     """Say in words how a cell behaves differently; nothing where it only prints more.
 
     A release under which the cell was not run, or is not recorded, says nothing.
@@ -263,7 +263,7 @@ def _change(old: tuple[str, str] | None, new: tuple[str, str] | None) -> Change 
         return Change("disappeared", before=_first(old))
     if old[0] != new[0]:
         return Change("type", _first(old), _first(new))
-    if normalise(old[1]).rstrip("\n") == normalise(new[1]).rstrip("\n"):
+    if normalize(old[1]).rstrip("\n") == normalize(new[1]).rstrip("\n"):
         return None
     return _wording(old, new)
 
@@ -276,10 +276,10 @@ def _first(error: tuple[str, str]) -> str:
 def _wording(old: tuple[str, str], new: tuple[str, str]) -> Change:
     """Show the first lines in which two messages of one type differ.
 
-    The messages are normalised as a whole: a line may differ in nothing but in which of
-    its symbols are those of the lines above. Then the normalised lines are shown.
+    The messages are normalized as a whole: a line may differ in nothing but in which of
+    its symbols are those of the lines above. Then the normalized lines are shown.
     """
-    normal = _line_pairs(normalise(old[1]), normalise(new[1]))
+    normal = _line_pairs(normalize(old[1]), normalize(new[1]))
     number = next(number for number, (a, b) in enumerate(normal) if a != b)
     shown = _line_pairs(_sort_classes(old[1]), _sort_classes(new[1]))[number]
     if shown[0] == shown[1]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from _ext import files, gallery, noop
 from _ext.recipe import installed_torch, read
 from _ext.releases import records, transcripts
-from _ext.releases.differences import Cell, History, behaviour, printed
+from _ext.releases.differences import Cell, History, behavior, printed
 from _ext.releases.transcripts import folders, short
 from _ext.run import cache, outcome
 
@@ -99,9 +99,9 @@ class Recipe:
             if record.cells and record.cells[number] is None
         ]
 
-    def behaviour(self, number: int) -> list[str]:
+    def behavior(self, number: int) -> list[str]:
         """Say in words how a cell behaves differently between releases."""
-        return behaviour(self.history(number), self.releases)
+        return behavior(self.history(number), self.releases)
 
     def differing(self, release: str) -> list[int]:
         """Return the cells that print something else than under the pinned release."""

@@ -2,7 +2,7 @@
 
 It is ``_doc/transcripts/<release of torch>/<recipe>.json``, made from the record of a
 run (see :mod:`_ext.run.outcome`), so a recorded output and a live one can be compared
-letter by letter. Nothing in an output is normalised: a recipe runs under its bare file
+letter by letter. Nothing in an output is normalized: a recipe runs under its bare file
 name, and the paths of installed modules are cut off (see :mod:`_ext.run.child`), so
 there is nothing left that may vary.
 """

@@ -71,7 +71,7 @@ class Layout:
         return len(self.x) - 1
 
     def _place(self) -> None:
-        """Place each layer under its neighbours, in its order, as near as they fit."""
+        """Place each layer under its neighbors, in its order, as near as they fit."""
         items = sorted(range(len(self.x)), key=lambda item: self.x[item])
         layers = [[i for i in items if self.row[i] == r] for r in sorted({*self.row})]
         near: dict[int, list[int]] = {item: [] for item in items}

@@ -1,7 +1,7 @@
 """Show every recipe under the reader's release of torch, on its page.
 
 From the transcripts each recipe's page gets the outputs that differ under other
-releases, in groups, each difference of behaviour in words, and a line that says under
+releases, in groups, each difference of behavior in words, and a line that says under
 which releases the recipe was run.
 
 Without JavaScript the output of the pinned release is open and the others are folded.
@@ -127,7 +127,7 @@ def _add_outputs(
     parent, index = place.parent, place.parent.index(place) + (output is None)
     added = [
         element("p", nodes.Text(note), kind="release-note")
-        for note in recipe.behaviour(number)
+        for note in recipe.behavior(number)
     ]
     if found := _groups(recipe, number):
         if output:

@@ -1,6 +1,6 @@
 """Write the picture of a program as SVG: the figure of a page, the card of a recipe.
 
-Colours of a figure are in ``_static/pictures.css``, so that it follows light and dark.
+Colors of a figure are in ``_static/pictures.css``, so that it follows light and dark.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: The width of the text, in pixels, and how far a wider picture is made smaller.
 COLUMN, SMALLEST = 700, 0.75
 
-#: The colours of a card, which are seen on white and on black.
+#: The colors of a card, which are seen on white and on black.
 CARD = {
     "input": "#8a8f98",
     "operators": "#5b8dd9",
@@ -193,7 +193,7 @@ def _words(box: Box, width: float, fresh: set[int]) -> str:
 
 
 def card(content: Program) -> str:
-    """Return an SVG that is a file: its colours fit light and dark."""
+    """Return an SVG that is a file: its colors fit light and dark."""
     layout = Layout(content)
     boxes: dict[str, list[str]] = {kind: [] for kind in CARD}
     for number, box in enumerate(content.boxes):
@@ -204,8 +204,8 @@ def card(content: Program) -> str:
         boxes[kind].append(f"M{x:.0f} {y:.0f}h{width:.0f}v{height:.0f}h-{width:.0f}z")
     across, down = f"{layout.width:.0f}", f"{layout.height:.0f}"
     paths = "".join(
-        f'<path fill="{colour}" d="{"".join(boxes[kind])}"/>'
-        for kind, colour in CARD.items()
+        f'<path fill="{color}" d="{"".join(boxes[kind])}"/>'
+        for kind, color in CARD.items()
         if boxes[kind]
     )
     return (
