@@ -15,9 +15,9 @@ pytestmark = needs_chromium
 #: Errors of real people, by file: how many there are that a recipe answers, for how
 #: many of these it comes first, and among three, at the least; of all, how many get a
 #: wrong answer that is called an exact match, and how many one that is called the most
-#: frequent cause of a message, at the most. The matching was worked on with the first two
-#: files. The third was asked once, when that was done: its figures are those to expect of
-#: a new error, until somebody improves them by looking at it.
+#: frequent cause of a message, at the most. The matching was worked on with the first
+#: two files. The third was asked once, when that was done: its figures are those to
+#: expect of a new error, until somebody improves them by looking at it.
 FIGURES = {
     "real_errors": (61, 59, 59, 1, 1),
     "errors_tuned": (62, 60, 60, 0, 1),
