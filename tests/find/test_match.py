@@ -76,11 +76,13 @@ def ask(blank):
             """([known, text, release]) => {
               const index = cookbookMatch.prepare(known);
               const found = cookbookMatch.answer(index, text, release);
-              return [found.certain, found.answers.map(({ recipe }) => recipe.name)];
+              const certain = found.answers[0]?.usual ? "usual" : "certain";
+              const names = found.answers.map(({ recipe }) => recipe.name);
+              return [found.certain ? certain : "", names];
             }""",
             [known, text, release],
         )
-        return ("certain" if certain else "", *names)
+        return (certain, *names)
 
     return ask
 
@@ -190,6 +192,15 @@ def test_a_hole_decides(ask):
     text = "size batch was inferred to be a constant ({})"
     found = {hole: ask(known, text.format(hole))[1] for hole in ("1", "4", "99")}
     assert found == {"1": "b", "4": "a", "99": "c"}
+
+
+def test_a_message_with_several_causes_says_so(ask):
+    """Its recipe is the usual one, unless a rule on a hole decides."""
+    rules = [{"hole": 1, "is": "[01]", "recipe": "b"}]
+    text = "this dimension was inferred to be a constant ({})"
+    known = index(template(text, when=rules, also=["b", "c"]))
+    assert ask(known, text.format(4)) == ("usual", "a", "b", "c")
+    assert ask(known, text.format(1)) == ("certain", "b", "c")
 
 
 def test_a_hole_may_say_that_no_recipe_is_certain(ask):
