@@ -27,8 +27,8 @@ BAD = {
 }
 LEAKS = {
     "plot_registers": [
-        "registers __main__.Pair in torch.utils._pytree.SUPPORTED_NODES and",
-        "registers __main__.Pair in torch.fx._pytree.SUPPORTED_NODES and",
+        "registers fractions.Fraction in torch.utils._pytree.SUPPORTED_NODES and",
+        "registers fractions.Fraction in torch.fx._pytree.SUPPORTED_NODES and",
     ],
     "plot_sets": [
         "leaves the default dtype changed from torch.float32 to torch.float64",

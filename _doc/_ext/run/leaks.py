@@ -143,13 +143,17 @@ def _registered() -> Iterable[tuple[str, type]]:
 
 
 def _new_registrations(entries: Iterable[tuple[str, Any]]) -> list[str]:
-    """Name the entries that a recipe added; torch adds some when it loads a module."""
+    """Name the entries that a recipe added for classes that are not its own.
+
+    A class that the recipe defines is known to nobody else, and torch has no public
+    function to take it out again. torch adds some entries when it loads a module.
+    """
     return [
         f"registers {key.__module__}.{key.__qualname__} in {registry} and does not "
         "take it out again."
         for registry, key in sorted(entries, key=str)
         if isinstance(key, type)
-        and key.__module__.partition(".")[0] != "torch"
+        and key.__module__.partition(".")[0] not in {"torch", "__main__"}
         and not _registered_by_its_base(key)
     ]
 
@@ -159,10 +163,7 @@ def _registered_by_its_base(cls: type) -> bool:
 
     transformers does so with each ``ModelOutput``, in ``__init_subclass__``.
     """
-    bases = cls.__mro__[1:-1]
-    return cls.__module__ != "__main__" and any(
-        "__init_subclass__" in vars(base) for base in bases
-    )
+    return any("__init_subclass__" in vars(base) for base in cls.__mro__[1:-1])
 
 
 def _settings() -> dict[str, Any]:
