@@ -174,7 +174,7 @@ def take(html, tmp_path):
             requirements = contents.read("requirements.txt").decode()
             notebook = contents.read(f"{path.stem}.ipynb").decode()
         shown = nbformat.reads(notebook, nbformat.NO_CONVERT)
-        return Taken(path.stem, folder, requirements, shown, time_limit(text, 120))
+        return Taken(path.stem, folder, requirements, shown, time_limit(text, 300))
 
     return take
 
