@@ -652,8 +652,7 @@
     for (const { one, recipe, isCertain } of said) {
       add(recipe, isCertain, list.length ? "other" : "message", one);
     }
-    const isKnown = mayBeCertain && !all.some(isUnknown);
-    for (const one of wrappers) add(decided(one), isKnown, "wrapper", one);
+    for (const one of wrappers) add(decided(one), false, "wrapper", one);
     for (const { one, recipe } of said) {
       // A rule without a recipe says that there is none; a template may have hints alone.
       const also = recipe || !one.form.answer.recipe ? one.form.answer.also : [];
@@ -665,12 +664,6 @@
   const roleOf = ({ form }) => form.answer.role;
 
   const isMild = ({ kind }) => kind === "warning" || kind === "log";
-
-  /* Tell whether a part is an exception that no recipe and no wrapper knows. */
-  const isUnknown = ({ part, found }) =>
-    part.kind === "exception" &&
-    part.text &&
-    (!found.length || found.some((one) => roleOf(one) === "none"));
 
   /* Order matches of one part: what stands inside of another comes first. */
   function innermost(found) {
