@@ -1,276 +1,238 @@
 """
 .. _l-plot-exporter-data-item:
 
-Use a value of a tensor as a position or a size
-===============================================
+Could not extract specialized integer: use item(), not int()
+============================================================
 
-The model calls ``pos[0].item()`` or ``int(n)`` and uses the number in a slice, an index,
-``narrow`` or a size. The export fails with ``Could not guard on data-dependent
-expression u0 < 0``, ``Could not extract specialized integer from data-dependent
-expression u0``, or ``only integers, slices (...), ... valid indices (got SymInt)``.
+.. answer::
+   :cost: Nothing at run time.
 
-This page takes a key/value cache with a position, shows which uses of a number each
-release accepts, bounds the number, and does without it where that is better.
+   ``int()`` and ``float()`` must return a number, and during the export a tensor has
+   none. ``item()`` returns a symbol, ``u0``. Slices and indices (``u0 < 0``,
+   ``got SymInt``): see *Other fixes* below.
+
+   .. code-block:: diff
+
+      -        longest = int(lengths.max())
+      +        longest = lengths.max().item()
+
+   Not your case?
+
+   * ``range(n)``: :ref:`l-plot-exporter-control-while`; an ``if``:
+     :ref:`l-plot-exporter-data-guard`.
+   * ``tolist()``, ``split``, a loop over lengths: :ref:`l-plot-exporter-data-lengths`.
+   * ``x[mask]``, ``nonzero``, ``len(...)`` of it: :ref:`l-plot-exporter-data-mask`.
 
 .. meta::
-   :description: Bound the number with torch._check right after item(), or keep it a
-      tensor and use index_copy_, index_select or a mask.
-   :keywords: item(), int(tensor), KV cache position, narrow, got SymInt, torch._check,
-      torch._check_is_size, data-dependent slice, static cache, torch.zeros(n)
+   :keywords: item(), int(tensor), float(tensor), KV cache position, narrow, got SymInt,
+      torch._check, torch._check_is_size, data-dependent slice, static cache,
+      torch.zeros(n), local_scalar_dense, lengths.max(), sequence mask
 """
 
 # %%
-# The model
-# +++++++++
+# The problem
+# +++++++++++
 #
-# A cache has room for sixteen positions. New keys are written from ``pos[0]`` on, and
-# everything up to the last of them is summed up (an attention would read the same rows).
+# A mask for sequences of different lengths is as wide as the longest of them.
 
 # sphinx_gallery_tags = ["data-dependent values", "export fails", "run fails"]
 # sphinx_gallery_wording = "Could not guard on data-dependent expression Eq(507 - u0, 0)"
 # sphinx_gallery_wording = "Failed running call_function getitem (got SymInt)"
-
-import copy
-import re
+# sphinx_gallery_wording = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got SymInt)"
+# sphinx_gallery_wording = "Could not guard on data-dependent expression u0 < 0 (unhinted: u0 < 0) in narrow"
 
 import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
-ROWS = 16
+
+class Mask(torch.nn.Module):
+    def forward(self, lengths):
+        longest = int(lengths.max())
+        return torch.arange(longest) < lengths[:, None]
+
+
+lengths = torch.tensor([2, 5, 3])
+batch = torch.export.Dim("batch", max=64)
+try:
+    torch.export.export(Mask(), (lengths,), dynamic_shapes=({0: batch},), strict=False)
+except GuardOnDataDependentSymNode as error:
+    print(error)
+
+# %%
+# The fix
+# +++++++
+
+
+class MaskItem(torch.nn.Module):
+    def forward(self, lengths):
+        longest = lengths.max().item()
+        return torch.arange(longest) < lengths[:, None]
+
+
+program = torch.export.export(
+    MaskItem(), (lengths,), dynamic_shapes=({0: batch},), strict=False
+)
+print(program.range_constraints)
+
+# %%
+# Why it happens
+# ++++++++++++++
+#
+# In non-strict mode Python runs the model. Its ``int`` accepts nothing but a number, and
+# torch `has none
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L7425>`_.
+# Strict mode reads the code and replaces ``int`` by ``item``: the same model exports.
+
+strict = torch.export.export(
+    Mask(), (lengths,), dynamic_shapes=({0: batch},), strict=True
+)
+
+# %%
+# Other fixes
+# +++++++++++
+#
+# A later line may still ask what ``u0`` is. Below, ``p`` is the tensor, and ``n`` is
+# ``p.item()``.
+#
+# .. list-table::
+#    :header-rows: 1
+#
+#    * - Your line
+#      - Write this instead
+#      - Cost
+#    * - ``float(p) * x``, ``torch.tensor(n) * x``
+#      - ``p * x``
+#      - none
+#    * - ``int(10 * p)``, ``math.ceil(n)``
+#      - ``(10 * p).long().item()``, ``p.ceil().long().item()``
+#      - none
+#    * - ``torch.zeros(n, 4) + x``, and ``x`` has ``n`` rows
+#      - ``torch.zeros(x.shape[0], 4) + x``
+#      - none
+#    * - ``x[:n]``: ``u0 < 0`` in PyTorch 2.9 and earlier
+#      - ``x[torch.arange(n)]``; or, in 2.8 and 2.9, ``torch._check(n >= 0)`` and
+#        ``torch._check(n <= x.shape[0])`` before it
+#      - a copy; a large ``n`` raises
+#    * - ``x[n]``, ``x[0, n]``: ``got SymInt``
+#      - ``x.index_select(0, p)[0]``, ``x[0].index_select(0, p)[0]``
+#      - a negative ``n`` raises
+#    * - ``cache[n : n + 3] = new``, ``narrow``
+#      - ``cache.index_copy_(0, positions, new)``, see below
+#      - none
+#    * - ``pad(x, (0, n))``: ``u0 < 0`` in PyTorch 2.7 and earlier
+#      - ``torch.cat([x, x.new_zeros(x.shape[0], n)], dim=1)``
+#      - none
+#    * - ``torch.linspace(0, 1, n)``
+#      - ``torch.arange(n) / (n - 1)``
+#      - NaN if ``n`` is 1
+#    * - ``one_hot(p)``
+#      - ``one_hot(p, num_classes=10)``
+#      - the number is fixed
+#
+# Five rows in one model:
+
+
+class Lines(torch.nn.Module):
+    def forward(self, x, p):
+        n = int(p)
+        longer = torch.nn.functional.pad(x, (0, n))
+        steps = torch.linspace(0, 1, n)
+        return x[:n], x[n], longer, steps, torch.nn.functional.one_hot(p)
+
+
+class LinesItem(torch.nn.Module):
+    def forward(self, x, p):
+        n = p.item()
+        first = x[torch.arange(n)]
+        row = x.index_select(0, p)[0]
+        longer = torch.cat([x, x.new_zeros(x.shape[0], n)], dim=1)
+        steps = torch.arange(n) / (n - 1)
+        classes = torch.nn.functional.one_hot(p, num_classes=10)
+        return first, row, longer, steps, classes
+
+
+torch.manual_seed(0)
+rows = torch.export.Dim("rows", max=64)
+lines = torch.export.export(
+    LinesItem(),
+    (torch.rand(7, 4), torch.tensor(3)),
+    dynamic_shapes=({0: rows}, None),
+    strict=False,
+).module()
+
+# %%
+# A key/value cache with a position, without any number:
 
 
 class Cache(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.register_buffer("keys", torch.zeros(ROWS, 4))
+        self.register_buffer("keys", torch.zeros(16, 4))
 
-    def bounded(self, start, length):
-        return start
-
-    def forward(self, new, pos):
-        length = new.shape[0]
-        start = self.bounded(pos[0].item(), length)
-        self.keys.narrow(0, start, length).copy_(new)
-        return self.keys.narrow(0, 0, start + length).sum(dim=0)
-
-
-def make_inputs(start, length):
-    return torch.rand(length, 4), torch.arange(start, start + length)
-
-
-# %%
-# The symptom
-# +++++++++++
-#
-# Up to 2.9 the model is refused. The first ``narrow`` that reads ``u0`` asks whether it
-# is negative.
-
-torch.manual_seed(0)
-inputs = make_inputs(start=5, length=3)
-REFUSED = (
-    GuardOnDataDependentSymNode,
-    torch._dynamo.exc.TorchDynamoException,  # UserError, TorchRuntimeError
-    IndexError,
-)
-
-
-def said(error):
-    message = str(error).strip()
-    pattern = r"only integers.*got SymInt\)|Could not [^(]*|.*"
-    return re.search(pattern, message).group().strip()
-
-
-for strict in (False, True):
-    try:
-        torch.export.export(Cache(), inputs, strict=strict)
-    except REFUSED as error:
-        message = said(error)
-    else:
-        message = "This release exports it."
-    print(f"strict={strict}: {message}")
-    assert ("expression u0 < 0" in message) == (RELEASE < (2, 10)), message
-
-# %%
-# What each release accepts
-# +++++++++++++++++++++++++
-#
-# One line for each use of a number ``p`` that nothing is known about, in both modes. The
-# newer the release, the more is accepted. The last five are refused by all releases, in
-# one mode or in both.
-
-USES = {
-    "x * p": lambda x, p: x * p.item(),
-    "torch.zeros(p, 4)": lambda x, p: torch.zeros(p, 4),
-    "x.narrow(0, p, 1)": lambda x, p: x.narrow(0, p.item(), 1),
-    "x[:p]": lambda x, p: x[: p.item()],
-    "x[p]": lambda x, p: x[p.item()],
-    "x before, x after p": lambda x, p: torch.cat(
-        [x.narrow(0, 0, p.item()), x.narrow(0, p.item(), ROWS - p.item())]
-    ),
-    "x[0, p]": lambda x, p: x[0, p.item()],
-    "x[int(p)]": lambda x, p: x[int(p)],
-    "range(p)": lambda x, p: x * len(range(p)),
-    "x if p > 3": lambda x, p: x if p.item() > 3 else -x,
-    "float(p)": lambda x, p: x * float(p),
-}
-
-
-class Uses(torch.nn.Module):
-    def __init__(self, use):
-        super().__init__()
-        self.use = use
-
-    def forward(self, x, p):
-        return self.use(x, p)
-
-
-x, p = torch.rand(ROWS, 4), torch.tensor(3)
-table = {}
-for name, use in USES.items():
-    for strict in (False, True):
-        try:
-            torch.export.export(Uses(use), (x, p), strict=strict)
-        except REFUSED as error:
-            table[name, strict] = said(error)
-        else:
-            table[name, strict] = "exported"
-    print(name)
-    print("    non-strict:", table[name, False])
-    print("    strict:    ", table[name, True])
-
-for name, strict in [("x[0, p]", True), ("x[int(p)]", False), ("float(p)", False)]:
-    assert table[name, strict] != "exported", name
-for strict in (False, True):
-    assert table["torch.zeros(p, 4)", strict] == "exported"
-    assert "exported" not in (table["range(p)", strict], table["x if p > 3", strict])
-    assert (table["x[:p]", strict] == "exported") == (RELEASE >= (2, 10))
-
-# %%
-# Some of them need other code, and no bound:
-#
-# * Write ``item()`` instead of ``int`` or ``float``. Non-strict mode runs Python's ``int``,
-#   which must return a number; strict mode replaces it.
-# * Write ``x[0][p]`` instead of ``x[0, p]``, or ``index_select`` (below): ``SymInt`` is
-#   the type of ``u0``, and some releases refuse it beside a second index.
-# * A loop over ``range(p)`` is :ref:`l-plot-exporter-control-while`, the ``if`` is
-#   :ref:`l-plot-exporter-control-cond`.
-#
-# The cause
-# +++++++++
-#
-# ``item()`` gives a symbol without a value, ``u0``. Multiplying by it asks nothing. A
-# slice asks whether ``u0`` is negative, because then it counts from the end, and whether
-# it is beyond the end; ``Eq(16 - u0, 0)`` asks if the rest is empty. Tell what you know,
-# and nobody asks: the methods of this class are the only difference.
-
-
-class BoundedCache(Cache):
-    def bounded(self, start, length):
-        if RELEASE < (2, 8):
-            torch._check_is_size(start)
-        torch._check(start >= 0)
-        torch._check(start + length <= ROWS)
-        return start
-
-
-new = torch.export.Dim("new", max=ROWS)
-shapes = ({0: new}, {0: new})
-for strict in (False, True):
-    program = torch.export.export(BoundedCache(), inputs, strict=strict)
-    print(f"strict={strict}:", program.range_constraints)
-    ranges = {(r.lower, r.upper) for r in program.range_constraints.values()}
-    assert ranges == {(0, ROWS - 3)}
-
-# %%
-# Fix 1: bound the number
-# +++++++++++++++++++++++
-#
-# State the facts right after ``item()``, lower bound and upper bound. Up to 2.7
-# ``torch._check_is_size`` is needed as well, which says that the number will be a size;
-# newer releases do without it, and deprecate it. With this it works on all releases of
-# this page, and the number of new keys can be dynamic.
-#
-# Price: the bounds are checked when the program runs. What is refused is named by its
-# symbol, even if ``torch._check`` was given a message. A negative position is refused,
-# although eager counts from the end.
-
-program = torch.export.export(
-    BoundedCache(), inputs, dynamic_shapes=shapes, strict=False
-)
-bounded = program.module()
-for start in (ROWS - 2, -1):
-    try:
-        bounded(*make_inputs(start, 3))
-    except RuntimeError as error:
-        message = str(error).splitlines()[0]
-    else:
-        message = "This release runs it."
-    print(f"{start:2}: {message}")
-    assert "Runtime assertion failed" in message or "Invalid value range" in message
-
-# %%
-# Is a release that exports without bounds a reason to leave them out? The slice is then
-# cut at the end, in eager and in the program, and nobody hears of it: this is the sum of
-# the first 17 of 16 rows.
-
-
-class Unbounded(torch.nn.Module):
-    def forward(self, x, p):
-        return x[: p.item()].sum(dim=0)
-
-
-if RELEASE >= (2, 10):
-    program = torch.export.export(Unbounded(), (x, p), strict=False)
-    result = program.module()(x, torch.tensor(17))
-    print("same as the sum of all:", torch.equal(result, x.sum(dim=0)))
-    torch.testing.assert_close(result, x.sum(dim=0))
-else:
-    print("This release does not export it.")
-    assert table["x[:p]", False] != "exported"
-
-# %%
-# Fix 2: keep it a tensor
-# +++++++++++++++++++++++
-#
-# ``index_copy_`` writes at positions that are a tensor, ``index_select`` reads there, and
-# a comparison with ``arange`` replaces a slice from the start. No symbol is made, nothing
-# has to be declared, and the positions need not be consecutive. Works on all releases.
-#
-# Price: all sixteen rows are summed up, with zeros for those that do not count.
+    def forward(self, new, positions):
+        start = int(positions[0])
+        self.keys[start : start + new.shape[0]] = new
+        return self.keys[: start + new.shape[0]].sum(dim=0)
 
 
 class TensorCache(Cache):
-    def forward(self, new, pos):
-        self.keys.index_copy_(0, pos, new)
-        seen = torch.arange(ROWS) <= pos[-1]
+    def forward(self, new, positions):
+        self.keys.index_copy_(0, positions, new)
+        seen = torch.arange(16) <= positions[-1]
         return torch.where(seen[:, None], self.keys, 0.0).sum(dim=0)
 
 
-tensor = torch.export.export(
-    TensorCache(), inputs, dynamic_shapes=shapes, strict=False
+new = torch.export.Dim("new", max=16)
+example = (torch.rand(3, 4), torch.arange(5, 8))
+cache = torch.export.export(
+    TensorCache(), example, dynamic_shapes=({0: new}, {0: new}), strict=False
 ).module()
 
 # %%
-# The operator refuses what is out of bounds, negative positions included.
+# Check
+# +++++
+#
+# The references are the original models in eager mode. The cache is filled in steps of
+# different lengths.
 
-for start in (ROWS - 2, -1):
-    try:
-        tensor(*make_inputs(start, 3))
-    except (IndexError, RuntimeError) as error:
-        message = str(error).splitlines()[0]
-    else:
-        message = "This release runs it."
-    print(f"{start:2}: {message}")
-    assert "out of bounds" in message, message
+for some in ([4], [0, 0], [1, 7, 2, 6]):
+    expected = Mask()(torch.tensor(some))
+    for mask in (program.module(), strict.module()):
+        torch.testing.assert_close(mask(torch.tensor(some)), expected)
+
+for size, number in ((9, 2), (2, 0), (33, 7)):
+    x, p = torch.randn(size, 4), torch.tensor(number)
+    *expected, classes = Lines()(x, p)
+    *found, more_classes = lines(x, p)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(more_classes[: number + 1], classes)
+    assert more_classes.sum() == 1
+
+reference, start = Cache(), 0
+for length in (5, 1, 1, 2, 7):
+    step = torch.randn(length, 4), torch.arange(start, start + length)
+    torch.testing.assert_close(cache(*step), reference(*step))
+    start += length
+torch.testing.assert_close(cache.keys, reference.keys)
 
 # %%
-# A size that comes from a tensor
-# +++++++++++++++++++++++++++++++
+# A position outside of the cache, or of the rows, raises.
+
+try:
+    cache(torch.rand(3, 4), torch.arange(14, 17))
+except (IndexError, RuntimeError) as error:
+    print(error)
+try:
+    lines(torch.rand(9, 4), torch.tensor(9))
+except (IndexError, RuntimeError) as error:
+    print(error)
+
+# %%
+# Limitations
+# +++++++++++
 #
-# ``torch.zeros(n, 4)`` alone is exported by all releases. As soon as it meets a tensor,
-# the two sizes have to agree. If the other one is static, the exporter settles the
-# question: ``n`` is 16 from now on, without an error.
+# If a size ``u0`` meets a fixed size, the exporter takes them as equal: the export
+# succeeds, and the number is a constant.
 
 
 class Adds(torch.nn.Module):
@@ -278,68 +240,20 @@ class Adds(torch.nn.Module):
         return torch.zeros(n.item(), 4) + x
 
 
-rows = torch.tensor(ROWS)
-program = torch.export.export(Adds(), (x, rows), strict=False)
-print(program.range_constraints)
-assert [(r.lower, r.upper) for r in program.range_constraints.values()] == [(16, 16)]
+x, n = torch.rand(16, 4), torch.tensor(16)
+fixed = torch.export.export(Adds(), (x, n), strict=False)
+print(fixed.range_constraints)
+assert Adds()(x, torch.tensor(1)).shape == x.shape
 try:
-    program.module()(x, torch.tensor(1))
+    fixed.module()(x, torch.tensor(1))
 except RuntimeError as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs it."
-print("n = 1, which eager accepts:", message)
-assert "16" in message and Adds()(x, torch.tensor(1)).shape == x.shape
+    print(error)
 
 # %%
-# Most such sizes are the size of something: take it from there, and the value is not
-# needed.
-
-
-class AddsShape(torch.nn.Module):
-    def forward(self, x):
-        return torch.zeros(x.shape[0], 4) + x
-
-
-size = torch.export.Dim("size")
-program = torch.export.export(
-    AddsShape(), (x,), dynamic_shapes=({0: size},), strict=False
-)
-for n in (1, 2, 30):
-    longer = torch.rand(n, 4)
-    torch.testing.assert_close(program.module()(longer), longer)
-print("sizes 1, 2 and 30: same results")
-
-# %%
-# The check
-# +++++++++
+# Summary
+# +++++++
 #
-# Both caches against the model: a prompt, then steps of other lengths than the traced
-# one, up to a full cache.
-
-reference = Cache()
-for module in (bounded, tensor):
-    module.load_state_dict(copy.deepcopy(reference.state_dict()))
-start = 0
-for length in (5, 1, 1, 2, 7):
-    inputs = make_inputs(start, length)
-    expected = reference(*inputs)
-    torch.testing.assert_close(bounded(*inputs), expected)
-    torch.testing.assert_close(tensor(*inputs), expected)
-    start += length
-    print(f"{length} new, {start} in the cache: same results")
-torch.testing.assert_close(bounded.keys, reference.keys)
-torch.testing.assert_close(tensor.keys, reference.keys)
-
-# %%
-# To remember
-# +++++++++++
-#
-# * ``item()`` is allowed; a question about its result needs an answer.
-# * ``torch._check`` right after ``item()`` answers, and the program checks it.
-# * A tensor as an index, a mask or a shape does without the symbol.
-#
-# Next: :ref:`l-plot-exporter-data-guard` for expressions that no bound answers,
-# :ref:`l-plot-exporter-data-lengths` for many numbers at once (``tolist``),
-# :ref:`l-plot-exporter-control-assert` for the checks of a program, and
-# :ref:`l-plot-exporter-wrong-state` for the cache itself.
+# * Write ``item()``; better, do without the number: a shape, or the tensor as an index.
+# * A line still asks about ``u0``: :ref:`l-plot-exporter-data-guard`. The buffer of a
+#   cache: :ref:`l-plot-exporter-wrong-state`. The checks of a program:
+#   :ref:`l-plot-exporter-control-assert`.

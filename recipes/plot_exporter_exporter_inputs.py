@@ -423,12 +423,6 @@ for cls in (PlainCache, ModuleCache, DynamicCache):
     torch.fx._pytree.SUPPORTED_NODES.pop(cls, None)
     torch.fx._pytree.SUPPORTED_NODES_EXACT_MATCH.pop(cls, None)
 
-# sphinx_gallery_start_ignore
-for name, cls in list(pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.items()):
-    if cls in (PlainCache, ModuleCache, DynamicCache):
-        del pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE[name]
-# sphinx_gallery_end_ignore
-
 # %%
 # Limitations
 # +++++++++++

@@ -1,267 +1,264 @@
 """
 .. _l-plot-exporter-onnx-old-call:
 
-A call of torch.onnx.export broke after an update
-=================================================
+Replace dynamic_axes in an old call of torch.onnx.export
+========================================================
 
-The call has worked for years. With torch 2.9 or later it says ``No module named
-'onnxscript'``, or ``Failed to convert 'dynamic_axes' to 'dynamic_shapes'``, or it
-leaves a second file, ``model.onnx.data``, and a model with another opset than the one
-asked for.
+.. answer::
+   :cost: ``pip install onnxscript``, and a model that :func:`torch.export.export`
+      accepts.
 
-Since 2.9 the default of ``dynamo`` is ``True``, which is another exporter. This page
-shows what it makes of each old argument, the way back, and the new call.
+   Since PyTorch 2.9, ``torch.onnx.export`` uses a new exporter (``dynamo=True``). It
+   takes ``dynamic_shapes``: one entry for each argument of ``forward``, none for
+   outputs. ``dynamo=False`` still selects the old exporter.
+
+   .. code-block:: diff
+
+      -    dynamic_axes={"image": {0: "batch"}, "scores": {0: "batch"}},
+      -    opset_version=13,
+      +    dynamo=True,
+      +    dynamic_shapes=({0: batch}, {1: classes}),
+      +    external_data=False,
+
+   Not your case?
+
+   * "This is step 1/3" or "step 3/3": :ref:`l-plot-exporter-onnx-report`.
+   * "Got invalid dimensions for input": :ref:`l-plot-exporter-onnx-validate`.
+   * Nested inputs, or a dict of them: :ref:`l-plot-exporter-inputs-structure-mismatch`.
 
 .. meta::
-   :description: Pass dynamo=False to go back; to move on, install onnxscript and replace
-      dynamic_axes by dynamic_shapes.
-   :keywords: torch.onnx.export dynamo=True default, dynamic_axes, opset_version, onnxscript
-      missing, model.onnx.data, external data, legacy exporter, Converting to dynamic_shapes
+   :keywords: Failed to convert 'dynamic_axes' to 'dynamic_shapes', torch.onnx.export
+      dynamo=True default, legacy exporter, dynamo=False, opset_version, input_names,
+      onnxscript missing, model.onnx.data, external data, torch.onnx.dynamo_export,
+      TorchScript-based ONNX export, Required inputs are missing from input feed
 """
 
 # %%
-# The model and the old call
-# ++++++++++++++++++++++++++
+# The problem
+# +++++++++++
 #
-# A small network, exported as most scripts do it: names for input and output, axes that
-# vary, a version of the operator set.
+# An old call names inputs, axes and an opset. The second input is not named.
 
 # sphinx_gallery_tags = ["onnx", "conversion fails"]
 # sphinx_gallery_wording = "ModuleNotFoundError: No module named 'onnxscript'"
 # sphinx_gallery_wording = "No Adapter From Version $18 for Pad"
 # sphinx_gallery_wording = "ONNX export stopped working after upgrading to torch 2.9"
+# sphinx_gallery_wording = "ValueError: Exporting a ScriptModule is not supported."
+# sphinx_gallery_wording = "AttributeError: module 'torch.onnx' has no attribute '_export'"
+# sphinx_gallery_wording = "module 'torch.onnx' has no attribute 'dynamo_export'"
+# sphinx_gallery_wording = "You are using the legacy TorchScript-based ONNX export."
 
-import contextlib
+import glob
 import os
-import sys
 import tempfile
-import warnings
 
 import onnx
 import onnxruntime
 import torch
 
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
 
-
-class Net(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = torch.nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.linear(x).relu().mean(dim=1)
+class Classify(torch.nn.Module):
+    def forward(self, x, weight):
+        scores = x @ weight
+        return scores - scores.mean(dim=1, keepdim=True)
 
 
 torch.manual_seed(0)
-model, x = Net().eval(), torch.rand(2, 5, 4)
-old_call = {
-    "input_names": ["x"],
-    "output_names": ["y"],
-    "dynamic_axes": {"x": {0: "batch", 1: "length"}, "y": {0: "batch"}},
-    "opset_version": 13,
-}
-
-
-def export(*args, **options):
-    """Export into an empty folder; return the model, the files and the warnings."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.onnx")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            torch.onnx.export(*args, path, verbose=False, **options)
-        texts = [str(w.message) for w in caught if w.category is UserWarning]
-        return onnx.load(path), sorted(os.listdir(folder)), texts
-
-
-# %%
-# The symptom: onnxscript is missing
-# ++++++++++++++++++++++++++++++++++
-#
-# The new exporter is written with ``onnxscript``, which torch does not install. Here
-# the package is hidden for one call.
-
-
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "onnxscript":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-@contextlib.contextmanager
-def hidden():
-    names = [name for name in sys.modules if name.partition(".")[0] == "onnxscript"]
-    modules = {name: sys.modules.pop(name) for name in names}
-    sys.meta_path.insert(0, Hidden())
-    try:
-        yield
-    finally:
-        sys.meta_path.pop(0)
-        sys.modules.update(modules)
-
-
-with hidden():
-    try:
-        export(model, (x,), **old_call)
-    except (ImportError, torch.onnx.OnnxExporterError) as error:
-        message = str(error).splitlines()[0]
-    else:
-        message = "This release exports without onnxscript."
-print(message)
-assert ("onnxscript" in message and "No module" in message) == (RELEASE >= (2, 9))
-
-# %%
-# The remedy is ``pip install onnxscript``, which brings ``onnx`` along.
-#
-# What the new exporter makes of the arguments
-# ++++++++++++++++++++++++++++++++++++++++++++
-#
-# With the package, the old call works on all releases. What comes out differs: the
-# files, the opset and what is said.
-
-
-def dims(model):
-    values = [*model.graph.input, *model.graph.output]
-    return {
-        value.name: [
-            d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim
-        ]
-        for value in values
-    }
-
-
-result, files, texts = export(model, (x,), **old_call)
-print(files)
-print("opset", result.opset_import[0].version)
-print(dims(result))
-print("\n".join(texts) or "no warning")
-new = RELEASE >= (2, 9)
-assert (files == ["model.onnx", "model.onnx.data"]) == new
-assert (result.opset_import[0].version == 13) == (not new)
-assert (dims(result)["x"] == ["batch", "length", 4]) == (RELEASE != (2, 9))
-
-# %%
-# Since 2.9, three things changed without an error:
-#
-# * **The weights are in a second file.** A script that copies ``model.onnx`` alone
-#   makes a model that does not load. ``external_data=False`` writes one file.
-# * **The opset is not 13.** The new exporter writes opset 18 or later, and then tries
-#   to convert. Where the converter has no rule, as here, it leaves 18 and says so in
-#   the log only. Ask for 18 or later, and check the number.
-# * **The axes are translated** into ``dynamic_shapes``. One that the model needs to be
-#   constant may turn into a number without a word: read the axes of the file, see
-#   :ref:`l-plot-exporter-onnx-validate`. On 2.9 their names are lost on the way.
-#
-# The symptom: the axes cannot be translated
-# ++++++++++++++++++++++++++++++++++++++++++
-#
-# ``dynamic_axes`` goes by names, ``dynamic_shapes`` by the structure of the inputs. A
-# name that is not an input, or inputs in a list, and the translation fails.
-
-wrong = old_call | {"dynamic_axes": {"input": {0: "batch"}, "y": {0: "batch"}}}
+model = Classify().eval()
+x, weight = torch.rand(2, 3), torch.rand(3, 5)
+folder = tempfile.TemporaryDirectory()
+path = os.path.join(folder.name, "model.onnx")
 try:
-    export(model, (x,), **wrong)
-except (RuntimeError, ValueError) as error:
-    message = str(error).split(". Please")[0]
-else:
-    message = "This release exports it."
-print(message)
-assert ("Failed to convert 'dynamic_axes'" in message) == new, message
+    torch.onnx.export(
+        model,
+        (x, weight),
+        path,
+        input_names=["image"],
+        output_names=["scores"],
+        dynamic_axes={"image": {0: "batch"}, "scores": {0: "batch"}},
+        opset_version=13,
+        verbose=False,
+    )
+except RuntimeError as error:
+    print(error)
 
 # %%
-# The cause is the name. Change it, and the call works, as above.
+# With both inputs named there is no error, but the file is not what was asked for.
+
+names = {"input_names": ["image", "weight"], "output_names": ["scores"]}
+axes = {"weight": {1: "classes"}, "image": {0: "batch"}}
+
+
+def describe(path):
+    print([os.path.basename(file) for file in sorted(glob.glob(path + "*"))])
+    print("opset", onnx.load(path).opset_import[0].version)
+    for value in onnxruntime.InferenceSession(path).get_inputs():
+        print(value.name, value.shape)
+
+
+torch.onnx.export(
+    model,
+    (x, weight),
+    path,
+    dynamic_axes=axes,
+    opset_version=13,
+    verbose=False,
+    **names,
+)
+describe(path)
+
+# %%
+# In PyTorch 2.9 and later:
 #
-# The way back
-# ++++++++++++
+# * the weights are in a second file;
+# * the opset is 18: the exporter writes 18 or later, and the conversion to 13 failed,
+#   which only the log says;
+# * the axes of the two inputs are swapped.
 #
-# ``dynamo=False`` is the old exporter, with the old files, opset and names. It works on
-# all releases of this page. Its price: it is deprecated and gets no new operators, it
-# records one path through the model without any check, and what depends on a size of
-# the example is frozen without a word.
+# The fix
+# +++++++
+#
+# ``dynamic_shapes`` goes by position. Two axes that are always equal get the same
+# ``Dim`` object.
 
-back, files, texts = export(model, (x,), dynamo=False, **old_call)
-print(files, "opset", back.opset_import[0].version)
-assert files == ["model.onnx"] and back.opset_import[0].version == 13
+path = os.path.join(folder.name, "new.onnx")
+batch = torch.export.Dim("batch", max=1024)
+classes = torch.export.Dim("classes", max=1024)
+torch.onnx.export(
+    model,
+    (x, weight),
+    path,
+    dynamo=True,
+    dynamic_shapes=({0: batch}, {1: classes}),
+    external_data=False,
+    input_names=["image", "weight"],
+    output_names=["scores"],
+    verbose=False,
+)
+describe(path)
 
+# %%
+# Why it happens
+# ++++++++++++++
+#
+# The new exporter takes the values of ``dynamic_axes`` `in the order of the dictionary
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/onnx/_internal/exporter/_dynamic_shapes.py#L316>`_
+# and ignores names. One value too few is the error above, the wrong order is silent.
+# In the order of ``forward``, the axes are right:
 
-class Frozen(torch.nn.Module):
-    def forward(self, x):
-        return x + torch.arange(len(x)).float()[:, None, None]
+in_order = {"image": {0: "batch"}, "weight": {1: "classes"}}
+ordered = torch.onnx.export(
+    model, (x, weight), dynamo=True, dynamic_axes=in_order, verbose=False, **names
+)
+image_shape, weight_shape = [value.shape for value in ordered.model.graph.inputs]
+print(image_shape, weight_shape)
+assert image_shape[1] == weight_shape[0] == 3
 
+# %%
+# ``input_names`` and ``output_names`` rename the file only. If ``dynamic_shapes`` is a
+# dictionary, its keys are the arguments of ``forward``:
 
-axes = {"dynamo": False, "input_names": ["x"], "dynamic_axes": {"x": [0]}}
-frozen, _, _ = export(Frozen(), (x,), **axes)
-session = onnxruntime.InferenceSession(frozen.SerializeToString())
-longer = torch.rand(3, 5, 4)
 try:
-    session.run(None, {"x": longer.numpy()})
-except (
-    onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
-    onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument,
-    onnxruntime.capi.onnxruntime_pybind11_state.Fail,
-) as error:
-    message = str(error).split("Name:")[0]
-else:
-    message = "The old exporter keeps this size."
-print(message)
-assert message.startswith("[ONNXRuntimeError]"), message
+    torch.onnx.export(
+        model,
+        (x, weight),
+        dynamo=True,
+        dynamic_shapes={"image": {0: batch}, "weight": {1: classes}},
+        verbose=False,
+        **names,
+    )
+except torch.onnx.OnnxExporterError as error:
+    print(error.__cause__)
 
 # %%
-# The new call
-# ++++++++++++
-#
-# ``dynamic_shapes`` in place of ``dynamic_axes``: inputs only, in the structure of the
-# arguments, and the outputs follow. The price is one more package, and models that have
-# to be changed first where :func:`torch.export.export` refuses them. Works on all
-# releases of this page.
-
-Dim = torch.export.Dim
-names = {0: Dim("batch"), 1: Dim("length")}
-new_call = {
-    "dynamo": True,
-    "dynamic_shapes": (names,),
-    "external_data": False,
-    "input_names": ["x"],
-    "output_names": ["y"],
-}
-result, files, texts = export(model, (x,), **new_call)
-print(files, "opset", result.opset_import[0].version, dims(result))
-assert files == ["model.onnx"] and texts == []
-assert result.opset_import[0].version >= 18
-
-# %%
-# The check
-# +++++++++
-#
-# Both files in onnxruntime, on sizes that were not traced.
-
-sessions = [
-    onnxruntime.InferenceSession(made.SerializeToString()) for made in (back, result)
-]
-for batch, length in [(1, 1), (3, 7), (2, 100)]:
-    x = torch.rand(batch, length, 4)
-    for session in sessions:
-        (y,) = session.run(None, {"x": x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(y), model(x))
-    print(f"batch {batch}, length {length}: same results")
-try:
-    sessions[1].run(None, {"x": torch.rand(2, 5, 3).numpy()})
-except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
-    message = str(error)
-else:
-    message = "This release runs it."
-print(message)
-assert "Got: 3 Expected: 4" in message, message
-
-# %%
-# To remember
+# Other fixes
 # +++++++++++
 #
-# * ``dynamo=False`` is the way back, ``dynamic_shapes`` the way on.
-# * Since 2.9, look at the opset that was written, and ship ``model.onnx.data`` too, or
-#   pass ``external_data=False``.
+# .. list-table::
+#    :header-rows: 1
 #
-# Next: :ref:`l-plot-exporter-onnx-report` if the message says ``step 1/3``,
-# :ref:`l-plot-exporter-onnx-validate` for a check of the file and names of axes, and
-# :ref:`l-plot-exporter-inputs-structure-mismatch` for ``dynamic_shapes`` of nested
-# inputs.
+#    * - You see
+#      - What to do
+#    * - ``No module named 'onnxscript'``
+#      - ``pip install onnxscript``
+#    * - ``model.onnx.data``
+#      - ship both files, or ``external_data=False`` if the weights are below 2 GB
+#    * - another opset, ``No Adapter From Version $18``
+#      - ``opset_version=18`` or later; earlier ones need ``dynamo=False``
+#    * - ``Exporting a ScriptModule is not supported``
+#      - pass the module itself, without ``torch.jit``
+#    * - no attribute ``dynamo_export`` or ``_export``
+#      - ``torch.onnx.export(..., dynamo=True)``
+#    * - ``Required inputs (['bias']) are missing``, ``Invalid input name``
+#      - "Inputs that vanish", below
+#    * - a model that :func:`torch.export.export` does not accept
+#      - ``dynamo=False``: the file as before. It is deprecated and freezes branches and
+#        loops: :ref:`l-plot-exporter-onnx-control-flow`.
+
+path_old = os.path.join(folder.name, "old.onnx")
+torch.onnx.export(
+    model,
+    (x, weight),
+    path_old,
+    dynamo=False,
+    dynamic_axes=axes,
+    opset_version=13,
+    **names,
+)
+describe(path_old)
+
+# %%
+# **Inputs that vanish.** A float is an input for the old exporter and a constant for
+# the new one, and ``bias`` takes its name. Pass a tensor. (``None`` is no input either;
+# an unused tensor is one for the new exporter only.)
+
+
+class Scale(torch.nn.Module):
+    def forward(self, x, factor, bias):
+        return x * factor + bias
+
+
+for factor in (2.0, torch.tensor(2.0)):
+    scaled = torch.onnx.export(
+        Scale(),
+        (x, factor, torch.ones(2, 1)),
+        dynamo=True,
+        input_names=["x", "factor", "bias"],
+        verbose=False,
+    )
+    print([(value.name, list(value.shape)) for value in scaled.model.graph.inputs])
+
+# %%
+# Check
+# +++++
+#
+# The new file, and the old one, against the model, at sizes that were not traced.
+
+for file in (path, path_old):
+    session = onnxruntime.InferenceSession(file)
+    for rows, columns in [(1, 2), (3, 7), (100, 1024)]:
+        x, weight = torch.randn(rows, 3), torch.randn(3, columns)
+        feed = {"image": x.numpy(), "weight": weight.numpy()}
+        (scores,) = session.run(["scores"], feed)
+        torch.testing.assert_close(torch.from_numpy(scores), model(x, weight))
+x, factor, bias = torch.randn(2, 3), torch.tensor(-0.5), torch.randn(2, 1)
+torch.testing.assert_close(scaled(x, factor, bias)[0], x * factor + bias)
+try:
+    session.run(None, {"image": torch.rand(2, 4).numpy(), "weight": feed["weight"]})
+except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
+    print(error)
+
+# sphinx_gallery_start_ignore
+folder.cleanup()
+# sphinx_gallery_end_ignore
+
+# %%
+# Summary
+# +++++++
+#
+# * ``dynamic_shapes`` in place of ``dynamic_axes``, by position, and opset 18 or later.
+# * Compare names and axes of the new file with those of the old one.
+#
+# Next: :ref:`l-plot-exporter-onnx-report` if the new exporter fails,
+# :ref:`l-plot-exporter-onnx-validate` to check the file, and
+# :ref:`l-plot-exporter-inputs-python-scalars` for numbers as inputs.

@@ -1,44 +1,52 @@
 """
 .. _l-plot-exporter-shapes-ranges:
 
-Give a dimension its minimum and maximum
-========================================
+Set min and max when "not all values satisfy the generated guard"
+=================================================================
 
-The export stops with ``Not all values of vlen ... satisfy the generated guard
-4 <= ... and ... <= 16``, with ``6 not in range [8, int_oo]`` or with ``Cannot create
-Dim with inconsistent min=8, max=4``. Or there is no error, and the exported program
-takes sizes that the range should refuse.
+.. answer::
+   :cost: The program rejects the excluded sizes, even if the model takes one of them.
 
-This page shows where the bounds come from, why the suggested range can be one too
-wide, which bounds a program checks when it runs, and what ``int_oo`` is.
+   A ``Dim`` without bounds declares every size, and the traced model has limits. Give the
+   ``Dim`` the range that torch suggests. If a guard with ``!=`` remains, raise the
+   minimum above the size that it excludes.
+
+   .. code-block:: diff
+
+      -vlen = Dim("vlen")
+      +vlen = Dim("vlen", min=5, max=16)
+
+   Not your case?
+
+   * ``% 8 != 0``: no range helps. :ref:`l-plot-exporter-shapes-pad-to-multiple`.
+   * ``size()[0] != 1``: :ref:`l-plot-exporter-shapes-zero-one`.
+   * ``== 0.408``: :ref:`l-plot-exporter-lost_dynamic_dimension`.
 
 .. meta::
-   :description: Let Dim.DYNAMIC find the range, write it into the Dim, and move the
-      minimum up by one if a guard with != remains.
    :keywords: Dim min max, Not all values of satisfy the generated guard, int_oo,
       range_constraints, not in range, inconsistent min max, unbounded dimension,
-      maximum sequence length, position table, mark_dynamic min max
+      maximum sequence length, position table, mark_dynamic min max,
+      Expected op to be '=='
 """
 
 # %%
-# The model
-# +++++++++
+# The problem
+# +++++++++++
 #
-# Two lines of the model set limits. The table of positions has 16 rows, so a sequence
-# cannot be longer. The average is taken over the last four frames.
+# The table of positions has 16 rows, and the mean is taken over the last four frames.
 
 # sphinx_gallery_tags = ["dynamic shapes", "export fails", "run fails", "how to"]
 # sphinx_gallery_wording = "Not all values of vlen_28 satisfy the generated guard 10 <="
 # sphinx_gallery_wording = "the program accepts an empty batch although min=1"
 # sphinx_gallery_wording = "how to convert int_oo or range_constraints to int or JSON"
-
-import json
-import math
+# sphinx_gallery_wording = "Not all values of height satisfy the generated guard 2 <= L['x'].size()[1] and L['x'].size()[1] <= 9223372036854775807"
+# sphinx_gallery_wording = "Not all values of n satisfy the generated guard L['x'].size()[1] != 9223372036854775807"
+# sphinx_gallery_wording = "AssertionError: not simple sympy type <class 'NoneType'>: None"
+# sphinx_gallery_wording = "TypeError: Object of type IntInfinity is not JSON serializable"
 
 import torch
-
-Dim = torch.export.Dim
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
+from torch.export import Dim
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 
 class Tail(torch.nn.Module):
@@ -46,224 +54,176 @@ class Tail(torch.nn.Module):
         super().__init__()
         self.table = torch.nn.Parameter(torch.randn(16, 3))
 
-    def forward(self, frames):
-        frames = frames + self.table[: frames.shape[1]]
-        return frames[:, -4:].mean(dim=1)
+    def forward(self, x):
+        x = x + self.table[: x.shape[1]]
+        return x[:, -4:].mean(dim=1)
 
 
 torch.manual_seed(0)
 model = Tail()
-frames = torch.randn(2, 6, 3)
-print(model(frames).shape)
-
-# %%
-# The symptom
-# +++++++++++
-#
-# A ``Dim`` without bounds stands for every size. That is a promise, and the trace shows
-# that the model does not keep it.
-
+x = torch.randn(2, 6, 3)
 vlen = Dim("vlen")
 try:
-    torch.export.export(model, (frames,), dynamic_shapes=({1: vlen},), strict=False)
+    torch.export.export(model, (x,), dynamic_shapes=({1: vlen},), strict=False)
 except torch._dynamo.exc.UserError as error:
-    message = error.msg.strip()
-else:
-    message = "This release exports the model without bounds."
-print(message)
-assert message.endswith("vlen = Dim('vlen', min=4, max=16)"), message
+    print(error)
 
 # %%
-# The suggestion is right about the maximum. With the whole suggestion the export fails
-# once more, and nothing is suggested any longer. Sixteen is allowed: both bounds are
-# inclusive.
+# The suggestion covers the second guard only. With it, the first one remains, and torch
+# suggests nothing:
 
 vlen = Dim("vlen", min=4, max=16)
 try:
-    torch.export.export(model, (frames,), dynamic_shapes=({1: vlen},), strict=False)
+    torch.export.export(model, (x,), dynamic_shapes=({1: vlen},), strict=False)
 except torch._dynamo.exc.UserError as error:
-    message = error.msg.strip()
-else:
-    message = "This release exports the model with the suggested range."
-print(message)
-assert "!= 12" in message and "Suggested fixes" not in message, message
+    print(error.msg)
 
 # %%
-# The cause
-# +++++++++
-#
-# ``Dim.DYNAMIC`` promises nothing about the range: the exporter writes down the one it
-# finds, in ``range_constraints``. Without the table the maximum goes away, without the
-# last four frames the minimum does.
-
-
-class NoTable(Tail):
-    def forward(self, frames):
-        return frames[:, -4:].mean(dim=1)
-
-
-class NoTail(Tail):
-    def forward(self, frames):
-        return (frames + self.table[: frames.shape[1]]).mean(dim=1)
-
-
-found = {}
-for variant in (Tail(), NoTable(), NoTail()):
-    program = torch.export.export(
-        variant, (frames,), dynamic_shapes=({1: Dim.DYNAMIC},), strict=False
-    )
-    (found[type(variant)],) = program.range_constraints.values()
-    print(f"{type(variant).__name__:8} {found[type(variant)]}")
-assert (found[Tail].lower, found[Tail].upper) == (4, 16)
-assert found[NoTable].lower == 4 and found[NoTable].upper > 10**9
-assert (found[NoTail].lower, found[NoTail].upper) == (2, 16)
-
-# %%
-# The maximum is a property of the model: eager fails on 17 frames. The minimum is not:
-# eager takes three frames, the slice is shorter then. The example had six, and the
-# trace followed that case. An example of three frames gives the other one.
-
-for size in (3, 4, 16):
-    assert model(torch.randn(2, size, 3)).shape == (2, 3)
-program = torch.export.export(
-    model, (frames[:, :3],), dynamic_shapes=({1: Dim.DYNAMIC},), strict=False
-)
-(bounds,) = program.range_constraints.values()
-print(bounds)
-assert bounds.upper < 6
-
-# %%
-# The guard that remains, ``3 * n != 12``, is false for four frames and for nothing
-# else. For these the slice is the whole tensor, and the trace took it for a part. Tests
-# for a special size are all over torch, most often for 0 and 1 (see
-# :ref:`l-plot-exporter-shapes-zero-one`). Such a guard ends in ``!=``: take the size
-# that it excludes out of the range.
+# ``3 * n != 12`` excludes 4, so the minimum is 5. Both bounds are inclusive.
 #
 # The fix
 # +++++++
-#
-# Write the range into the ``Dim``, one above the suggested minimum. The price is that
-# four frames are refused. This works on all releases of this page.
 
 vlen = Dim("vlen", min=5, max=16)
-program = torch.export.export(
-    model, (frames,), dynamic_shapes=({1: vlen},), strict=False
-)
+program = torch.export.export(model, (x,), dynamic_shapes=({1: vlen},), strict=False)
 print(program.range_constraints)
-(bounds,) = program.range_constraints.values()
-assert (bounds.lower, bounds.upper) == (5, 16)
 
 # %%
-# If short inputs matter, remove what distinguishes them. An index is an operator that
-# does not compare sizes: four frames are fine. (With three, the first index is -1, so
-# keep the minimum. :ref:`l-plot-exporter-shapes-slices` has more of this.)
+# Why it happens
+# ++++++++++++++
+#
+# The trace follows the example: of six frames, the slice is a part. Torch `compares
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L6604>`_
+# the sizes for which that holds with the declared range. ``Dim.DYNAMIC`` declares none and
+# shows what was found. With an example of three frames, or without the slice, it differs:
+
+
+class NoTail(Tail):
+    def forward(self, x):
+        return (x + self.table[: x.shape[1]]).mean(dim=1)
+
+
+for variant, example in ((model, x), (model, x[:, :3]), (NoTail(), x)):
+    found = torch.export.export(
+        variant, (example,), dynamic_shapes=({1: Dim.DYNAMIC},), strict=False
+    )
+    print(list(found.range_constraints.values()))
+
+# %%
+# Other fixes
+# +++++++++++
+#
+# .. list-table::
+#    :header-rows: 1
+#
+#    * - Guard
+#      - What to do
+#      - Cost
+#    * - ``4 <= n and n <= 16``
+#      - the suggested ``min`` and ``max``
+#      - none, if these are limits of the model
+#    * - ``3*n != 12``, ``(n + 1) // 2 != 1``
+#      - a ``min`` above the sizes that it excludes (here 4; 1 and 2)
+#      - these sizes are rejected
+#    * - the same, and these sizes matter
+#      - no comparison of sizes: an index in place of the slice (below)
+#      - a copy
+#    * - ``n % 20 != 0``
+#      - remove the branch on the size: arithmetic (below), :func:`torch.cond`
+#      - none
+#    * - ``n % 20 == 0``
+#      - ``20 * Dim("k")``: :ref:`l-plot-exporter-shapes-related`
+#      - the caller pads
+#    * - ``n != 9223372036854775807`` (2.6, 2.7)
+#      - any ``max``, or ``x[..., :1]`` for ``x[:, :, :1]``
+#      - none
+#    * - only ``Expected op to be '==', got <= for 7/3 <= n``
+#      - ``min=3``, the next integer; then read the guard that is reported
+#      - none
+#    * - any other
+#      - ``Dim.DYNAMIC``, or ``Dim.DYNAMIC(min=5, max=16)`` in PyTorch 2.8 and later
+#      - the export succeeds, and sizes that the guard excludes are rejected at run time;
+#        PyTorch 2.8 and earlier check the bounds only
+#
+# Two of them: an index takes four frames, and arithmetic replaces a branch.
 
 
 class TailByIndex(Tail):
-    def forward(self, frames):
-        length = frames.shape[1]
-        frames = frames + self.table[:length]
-        return frames[:, torch.arange(length - 4, length)].mean(dim=1)
+    def forward(self, x):
+        n = x.shape[1]
+        x = x + self.table[:n]
+        return x[:, torch.arange(n - 4, n)].mean(dim=1)
 
 
-vlen = Dim("vlen", min=4, max=16)
-by_index = torch.export.export(
-    TailByIndex(), (frames,), dynamic_shapes=({1: vlen},), strict=False
+class LastChunk(torch.nn.Module):
+    def forward(self, x):
+        n = x.shape[1]
+        return x / (20 if n % 20 == 0 else n % 20)
+
+
+class LastChunkByArithmetic(torch.nn.Module):
+    def forward(self, x):
+        return x / ((x.shape[1] - 1) % 20 + 1)
+
+
+by_index = TailByIndex()
+by_index.load_state_dict(model.state_dict())
+vlen, n = Dim("vlen", min=4, max=16), Dim("n", max=400)
+index = torch.export.export(by_index, (x,), dynamic_shapes=({1: vlen},), strict=False)
+try:
+    torch.export.export(LastChunk(), (x,), dynamic_shapes=({1: n},), strict=False)
+except torch._dynamo.exc.UserError as error:
+    print(error.msg)
+chunk = torch.export.export(
+    LastChunkByArithmetic(), (x,), dynamic_shapes=({1: n},), strict=False
 )
-by_index.module()(torch.randn(2, 4, 3))
-(bounds,) = by_index.range_constraints.values()
-assert (bounds.lower, bounds.upper) == (4, 16)
 
 # %%
-# ``Dim.DYNAMIC`` needs no range at all. The price: a later change of the model may
-# tighten the range, and the export does not tell you. Since 2.8 a hint takes bounds
-# too, and they are intersected with those of the model. Only if nothing is left, it is
-# an error.
-
-hint, message = Dim.DYNAMIC, "This release has no bounds for Dim.DYNAMIC."
-if RELEASE >= (2, 8):
-    hint = Dim.DYNAMIC(min=20)
-try:
-    torch.export.export(model, (frames,), dynamic_shapes=({1: hint},), strict=False)
-except ValueError as error:
-    message = str(error)
-print(message)
-assert (RELEASE >= (2, 8)) == ("conflicting with the inferred" in message), message
-
-# %%
-# Strict mode says less
-# +++++++++++++++++++++
-#
-# Strict mode accepts the suggested range, four included. Up to 2.8 the program runs
-# with four frames. Since 2.9 it verifies the guard, and refuses a size of its own
-# range.
-
-vlen = Dim("vlen", min=4, max=16)
-strict = torch.export.export(
-    model, (frames,), dynamic_shapes=({1: vlen},), strict=True
-).module()
-try:
-    strict(torch.randn(2, 4, 3))
-except AssertionError as error:
-    message = str(error)
-else:
-    message = "This release runs the program with four frames."
-print(message)
-assert ("Guard failed: 3 *" in message) == (RELEASE >= (2, 9)), message
-
-# %%
-# What is checked when the program runs
-# +++++++++++++++++++++++++++++++++++++
-#
-# This model has no limits of its own. Each row has another minimum, each column is a
-# size of the input.
+# A difference over two frames needs four: 7/3 is rounded up, and then ``n - 2 != 1`` is
+# reported. The last two messages are about the range itself; the example has six frames.
 
 
-class Double(torch.nn.Module):
-    def forward(self, frames):
-        return frames * 2
+class Difference(torch.nn.Module):
+    def forward(self, x):
+        return x[:, 2:] - x[:, :-2]
 
 
-def takes(exported, size):
+for bounds in ({}, {"min": 3}, {"min": 4}, {"min": 8}, {"min": 8, "max": 4}):
     try:
-        exported(torch.randn(2, size, 3))
-    except (AssertionError, RuntimeError):
-        return "refused"
-    return "runs"
-
-
-SIZES = (0, 1, 2, 3, 16, 17)
-print("              ", *(f"{size:>8}" for size in SIZES))
-table = {}
-for low in (None, 1, 2, 3):
-    shapes = ({1: Dim("n", min=low, max=16)},)
-    exported = torch.export.export(
-        Double(), (frames,), dynamic_shapes=shapes, strict=False
-    ).module()
-    table[low] = [takes(exported, size) for size in SIZES]
-    print(f"min={low!s:4} max=16", *(f"{word:>8}" for word in table[low]))
+        shapes = ({1: Dim("n", **bounds)},)
+        torch.export.export(Difference(), (x,), dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError as error:
+        print(bounds, error.msg)
+    except (AssertionError, ConstraintViolationError) as error:
+        print(bounds, error)
 
 # %%
-# A minimum of 1 or 2 is not checked, on any release: an empty input passes. The
-# exporter cannot use an example of size 0 or 1, it lets its programs run with these
-# sizes on trust, and the check `leaves a minimum of 2 out
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L6566>`_
-# (up to 2.8: `every minimum up to 2
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_export/utils.py#L415>`_). For
-# the same reason ``VR[2, 16]`` does not mean that a batch of one is refused. If an
-# empty input must not pass, test for it before you call the program.
-
-assert table[None] == table[1] == table[2] == ["runs"] * 5 + ["refused"]
-assert table[3] == ["refused"] * 3 + ["runs"] * 2 + ["refused"]
-
-# %%
-# A maximum that the exporter cannot see
-# ++++++++++++++++++++++++++++++++++++++
+# Check
+# +++++
 #
-# When positions are looked up, no size is compared with the size of the table. No bound
-# is found, none is suggested, and the program fails in the operator, as eager does. On
-# a GPU this can be an assertion of the device instead of an exception. Give the maximum
-# yourself: then the program refuses in its first line.
+# The reference is the original model, at both ends of the range and between, and the
+# remainder that Python computes. Sizes outside of the range are rejected.
+
+for size in (4, 5, 7, 12, 16):
+    new = torch.randn(2, size, 3)
+    torch.testing.assert_close(index.module()(new), model(new))
+    if size >= 5:
+        torch.testing.assert_close(program.module()(new), model(new))
+for size in (1, 19, 20, 21, 40, 399, 400):
+    new = torch.randn(2, size, 3)
+    torch.testing.assert_close(chunk.module()(new), LastChunk()(new))
+for size in (4, 17):
+    try:
+        program.module()(torch.randn(2, size, 3))
+    except (AssertionError, RuntimeError) as error:
+        print(error)
+
+# %%
+# Limitations
+# +++++++++++
+#
+# A minimum of 1 or 2 is not checked at run time: an empty input passes. And a limit that
+# is in values gives no guard, as for this table of 16 rows. Set the maximum yourself.
 
 
 class Lookup(torch.nn.Module):
@@ -271,238 +231,30 @@ class Lookup(torch.nn.Module):
         super().__init__()
         self.table = torch.nn.Embedding(16, 3)
 
-    def forward(self, frames):
-        return frames + self.table(torch.arange(frames.shape[1]))
+    def forward(self, x):
+        return x + self.table(torch.arange(x.shape[1]))
 
 
-lookup, messages = Lookup(), []
-for high in (None, lookup.table.num_embeddings):
-    shapes = ({1: Dim("vlen", max=high)},)
-    program = torch.export.export(
-        lookup, (frames,), dynamic_shapes=shapes, strict=False
-    )
+for high in (None, 16):
+    shapes = ({1: Dim("n", min=1, max=high)},)
+    lookup = torch.export.export(Lookup(), (x,), dynamic_shapes=shapes, strict=False)
+    assert lookup.module()(torch.randn(2, 0, 3)).shape == (2, 0, 3)
+    print([float(bounds.upper) for bounds in lookup.range_constraints.values()])
     try:
-        program.module()(torch.randn(2, 17, 3))
+        lookup.module()(torch.randn(2, 17, 3))
     except (AssertionError, IndexError, RuntimeError) as error:
-        messages.append(str(error))
-    print(program.range_constraints, messages[-1])
-assert messages[0] == "index out of range in self"
-assert "<= 16" in messages[1]
+        print(error)
 
 # %%
-# A range that is wrong by itself
-# +++++++++++++++++++++++++++++++
+# ``int_oo``, the maximum of a dimension without one, is no number for ``json`` or
+# ``range``; ``float(bounds.upper)`` is.
 #
-# The example must be inside of the range. It may be equal to a bound. The two modes
-# raise different exceptions with the same text. (A lower bound of 0 is printed as 2.)
-
-MISMATCH = (
-    torch._dynamo.exc.UserError,
-    torch.fx.experimental.symbolic_shapes.ConstraintViolationError,
-)
-for bound in ({"min": 8}, {"max": 5}, {"min": 6}, {"max": 6}):
-    for strict in (False, True):
-        try:
-            torch.export.export(
-                Double(),
-                (frames,),
-                dynamic_shapes=({1: Dim("n", **bound)},),
-                strict=strict,
-            )
-        except MISMATCH as error:
-            message = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        else:
-            message = "exported"
-        print(bound, f"strict={strict}", message)
-        assert ("not in range" in message) == (6 not in bound.values()), message
-
-# %%
-# The minimum must be smaller than the maximum. If they are equal, the dimension is
-# static: write the number itself.
-
-for low, high in [(8, 4), (6, 6), (None, 0)]:
-    try:
-        Dim("n", min=low, max=high)
-    except AssertionError as error:
-        message = str(error)
-    else:
-        message = "This release accepts the bounds."
-    print(message)
-    assert message.startswith("Cannot create Dim with inconsistent"), message
-program = torch.export.export(
-    Double(), (frames,), dynamic_shapes=({1: 6},), strict=False
-)
-assert [takes(program.module(), size) for size in (6, 7)] == ["runs", "refused"]
-
-# %%
-# An AssertionError with a fraction
-# +++++++++++++++++++++++++++++++++
+# Summary
+# +++++++
 #
-# A difference over two frames needs three of them. Since 2.8 the export fails with
-# nothing but a comparison with a fraction. The `code that writes the suggestion
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L3689>`_
-# stops at it: it knows integers only. The fraction is the solution of
-# ``2 * 3 * (n - 2) >= 2``: the result is taken to have more than one element. Give a
-# minimum and the message is the usual one. Round the fraction up, which is 3 here: what
-# is left is a guard with ``!=``, so the minimum is 4.
-
-
-class Difference(torch.nn.Module):
-    def forward(self, frames):
-        return frames[:, 2:] - frames[:, :-2]
-
-
-for low in (None, 3, 4):
-    shapes = ({1: Dim("vlen", min=low)},)
-    try:
-        torch.export.export(
-            Difference(), (frames,), dynamic_shapes=shapes, strict=False
-        )
-    except (AssertionError, torch._dynamo.exc.UserError) as error:
-        message = str(error).partition("\n\nThe error above")[0]
-    else:
-        message = "exported"
-    print(f"min={low}:", message)
-    assert ("7/3" in message) == (RELEASE >= (2, 8) and low is None), message
-    assert (message == "exported") == (low == 4), message
-
-# %%
-# No maximum, on 2.6 and 2.7
-# ++++++++++++++++++++++++++
-#
-# A full slice ``:`` ends at the largest 64-bit integer. These two releases record that
-# this is not the size of the dimension, and complain that the range has it. Any maximum
-# is the fix, or ``...`` instead of the full slices.
-
-
-class Gate(torch.nn.Module):
-    def __init__(self, *index):
-        super().__init__()
-        self.index = index
-
-    def forward(self, frames):
-        return frames[self.index] * frames
-
-
-FULL = slice(None)
-colons, ellipsis = Gate(FULL, FULL, slice(1)), Gate(..., slice(1))
-shapes = ({1: Dim("n")},)
-try:
-    torch.export.export(colons, (frames,), dynamic_shapes=shapes, strict=False)
-except torch._dynamo.exc.UserError as error:
-    message = error.msg.strip()
-else:
-    message = "This release needs no maximum."
-print(message)
-assert ("!= 9223372036854775807" in message) == (RELEASE < (2, 8)), message
-torch.export.export(ellipsis, (frames,), dynamic_shapes=shapes, strict=False)
-shapes = ({1: Dim("n", max=4096)},)
-torch.export.export(colons, (frames,), dynamic_shapes=shapes, strict=False)
-
-# %%
-# The infinity of integers
-# ++++++++++++++++++++++++
-#
-# ``int_oo`` is the upper bound of a range that has none. It is an object of SymPy's
-# kind: larger than every integer, not equal to ``float("inf")``, no number for
-# :func:`json.dumps` or :class:`range`.
-
-program = torch.export.export(
-    Double(), (frames,), dynamic_shapes=({1: Dim("n", min=3)},), strict=False
-)
-(bounds,) = program.range_constraints.values()
-print(bounds, "-", type(bounds.upper).__name__)
-assert bounds.upper > 10**30 and bounds.upper != math.inf
-for convert in (json.dumps, range):
-    try:
-        convert(bounds.upper)
-    except TypeError as error:
-        message = str(error)
-    else:
-        message = "accepted"
-    print(message)
-    assert "IntInfinity" in message, message
-
-# %%
-# ``float`` turns it into the infinity that Python knows. This makes plain numbers, with
-# ``None`` for a bound that is not there, on all releases.
-
-
-def plain_ranges(program):
-    for symbol, bounds in program.range_constraints.items():
-        upper = float(bounds.upper)
-        yield str(symbol), int(bounds.lower), None if math.isinf(upper) else int(upper)
-
-
-print(json.dumps(list(plain_ranges(program))))
-assert [row[1:] for row in plain_ranges(program)] == [(3, None)]
-assert [row[1:] for row in plain_ranges(by_index)] == [(4, 16)]
-
-# %%
-# Bounds given with mark_dynamic
-# ++++++++++++++++++++++++++++++
-#
-# ``torch._dynamo.mark_dynamic(x, 1, max=16)`` is made for :func:`torch.compile`. Up to
-# 2.14 it needs both bounds or none: one alone fails in a place that does not name it.
-# And the exporter has no use for the bounds: they do not appear in the program. Use a
-# ``Dim``.
-
-marked = torch.randn(2, 6, 3)
-torch._dynamo.mark_dynamic(marked, 1, max=16)
-try:
-    torch.export.export(Double(), (marked,), strict=True)
-except AssertionError as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release accepts one bound."
-print(message)
-assert message.startswith("not simple sympy type") == (RELEASE < (2, 15)), message
-marked = torch.randn(2, 6, 3)
-torch._dynamo.mark_dynamic(marked, 1, min=3, max=16)
-program = torch.export.export(Double(), (marked,), strict=True)
-assert not program.range_constraints
-
-# %%
-# The check
-# +++++++++
-#
-# The range of the first fix, on both ends and between, in both modes.
-
-vlen = Dim("vlen", min=5, max=16)
-for strict in (False, True):
-    exported = torch.export.export(
-        model, (frames,), dynamic_shapes=({1: vlen},), strict=strict
-    ).module()
-    for size in (5, 7, 12, 16):
-        new = torch.randn(2, size, 3)
-        torch.testing.assert_close(exported(new), model(new))
-print("same results on 5, 7, 12 and 16 frames")
-
-# %%
-# What is outside is refused, by a ``RuntimeError`` up to 2.8 and an ``AssertionError``
-# later.
-
-for size in (4, 17):
-    try:
-        exported(torch.randn(2, size, 3))
-    except (AssertionError, RuntimeError) as error:
-        message = str(error)
-    else:
-        message = "This release runs the program."
-    print(message)
-    assert ">= 5" in message or "<= 16" in message, message
-
-# %%
-# To remember
-# +++++++++++
-#
-# * Export once with ``Dim.DYNAMIC``, read ``range_constraints``, and write the range
-#   into a ``Dim``. Both bounds are inclusive.
-# * A guard that ends in ``!=`` excludes one size: raise the minimum above it.
-# * A maximum, and a minimum of 3 or more, are checked on each call. A minimum of 1 or 2
-#   is not.
-# * A limit that hides in a lookup is not found: give the maximum yourself.
-#
-# Next: :ref:`l-plot-exporter-shapes-related` when two dimensions depend on each other,
-# :ref:`l-plot-exporter-shapes-zero-one` for guards on 0 and 1, and
-# :ref:`l-plot-exporter-shapes-specialized` when the range shrinks to one number.
+# * Take the range that torch suggests, then exclude what a guard with ``!=`` excludes. If
+#   that is every twentieth size, the model has a branch.
+# * ``torch._dynamo.mark_dynamic(x, 1, max=16)`` sets no range for an export: use ``Dim``.
+# * Next, dimensions may depend on each other (:ref:`l-plot-exporter-shapes-related`), or
+#   shrink to a number (:ref:`l-plot-exporter-shapes-specialized`). More about slices:
+#   :ref:`l-plot-exporter-shapes-slices`.
