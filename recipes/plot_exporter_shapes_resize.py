@@ -1,43 +1,50 @@
 """
 .. _l-plot-exporter-shapes-resize:
 
-Resize and pool images of any size
-==================================
+Export a U-Net or a resize for images of any size
+=================================================
 
-A model of images is exported with a dynamic height and width, and stops with
-``Constraints violated (height, width)! ... the generated guard (1 + (((-1) +
-L['x'].size()[2]) // 4)) != 1``. Or the program refuses odd sizes: ``Guard failed: 2 +
-2 * ((-1 + x.size()[2]) // 2) == x.size()[2]``. Or, up to 2.8, it resizes every image by
-the factor of the example.
+.. answer::
+   :cost: None at run time. Images smaller than the minimum are rejected.
 
-This page shows which conditions come from strided convolutions, pooling, skip
-connections and ``interpolate``, which of them are real, and what to write instead.
+   A stride of 2 halves the size and rounds up: twice the half is the old size for even
+   sizes only. Resize to the size of the skip connection, and give height and width a
+   minimum of ``2 ** levels + 1``, so that no feature map has size 1.
+
+   .. code-block:: diff
+
+      -        return interpolate(small, scale_factor=2) + skip
+      +        return interpolate(small, size=skip.shape[-2:]) + skip
+
+   Not your case?
+
+   * The model pads the image to a multiple: :ref:`l-plot-exporter-shapes-pad-to-multiple`.
+   * ``int(...)`` or ``math`` without images: :ref:`l-plot-exporter-shapes-python-int`.
+   * A crop by a slice: :ref:`l-plot-exporter-shapes-slices`.
 
 .. meta::
-   :description: Resize to the size of the skip connection, give height and width a minimum of 2 ** levels + 1, and compute sizes with integers only.
-   :keywords: interpolate dynamic shape, upsample dynamic size, scale_factor guard, U-Net export odd size, strided convolution Constraints violated, max_pool2d guard % 2 == 0, adaptive pooling export, dynamic image size, recompute_scale_factor, _maybe_guard_rel non-relation expression
+   :keywords: interpolate dynamic shape, upsample dynamic size, scale_factor guard, U-Net
+      export odd size, strided convolution Constraints violated, max_pool2d guard
+      % 2 == 0, adaptive pooling export, dynamic image size, recompute_scale_factor,
+      _maybe_guard_rel non-relation expression
 """
 
 # %%
-# The model
-# +++++++++
+# The problem
+# +++++++++++
 #
-# A small U-Net. Two convolutions halve the image twice, two steps go back up, and each
-# step adds the map of the same level (the skip connection). A second output pools the
-# smallest map.
+# A small U-Net: two strides down, two steps up, each with a skip connection.
 
 # sphinx_gallery_tags = ["dynamic shapes", "export fails", "run fails", "wrong without an error", "turns static"]
 # sphinx_gallery_wording = "exported U-Net only works with the image size of the example"
 # sphinx_gallery_wording = "SymIntArrayRef expected to contain only concrete integers"
 # sphinx_gallery_wording = "exported model returns the wrong output size"
-
-import logging
+# sphinx_gallery_wording = "_maybe_guard_rel() was called on non-relation expression ((((s0 - 1)//2)) + 1 > 0) | ((((s53 - 1)//2)) + 1 > 0)"
+# sphinx_gallery_wording = "the generated guard (((-2) + L['x'].size()[2]) % 2) == 0"
 
 import torch
-import torch.fx.experimental._config
-
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
-interpolate = torch.nn.functional.interpolate
+from torch.export import Dim
+from torch.nn.functional import interpolate
 
 
 class UNet(torch.nn.Module):
@@ -45,94 +52,40 @@ class UNet(torch.nn.Module):
         super().__init__()
         self.down1 = torch.nn.Conv2d(3, 3, 3, stride=2, padding=1)
         self.down2 = torch.nn.Conv2d(3, 3, 3, stride=2, padding=1)
-        self.pool = torch.nn.AdaptiveAvgPool2d(1)
 
     def up(self, small, skip):
         return interpolate(small, scale_factor=2) + skip
 
     def forward(self, x):
         half = self.down1(x)
-        quarter = self.down2(half)
-        mask = self.up(self.up(quarter, half), x)
-        return mask, self.pool(quarter).flatten(1)
+        return self.up(self.up(self.down2(half), half), x)
 
 
 torch.manual_seed(0)
 model = UNet().eval()
 x = torch.randn(2, 3, 24, 36)
-print([tuple(result.shape) for result in model(x)])
-
-# %%
-# The symptom
-# +++++++++++
-#
-# Height and width are named. Since 2.9 the export is refused. (Two lines of the
-# message are printed.)
-
-height = torch.export.Dim("height", min=8, max=512)
-width = torch.export.Dim("width", min=8, max=512)
-named = {"dynamic_shapes": ({2: height, 3: width},), "strict": False}
+height, width = Dim("height", min=5, max=512), Dim("width", min=5, max=512)
+named = ({2: height, 3: width},)
 try:
-    torch.export.export(model, (x,), **named)
+    torch.export.export(model, (x,), dynamic_shapes=named, strict=False)
 except torch._dynamo.exc.UserError as error:
-    message = str(error)
-else:
-    message = "This release exports the model."
-print("\n".join(message.splitlines()[:2]))
-assert ("generated guard" in message) == (RELEASE >= (2, 9))
+    print(error)
 
 # %%
-# Up to 2.8 the condition appears when the program runs, as with ``Dim.DYNAMIC`` on all
-# releases. The program refuses an image of 33 by 48.
+# The suggestion is right: this model fails for other sizes in eager mode, too. With
+# ``Dim.DYNAMIC``, the program rejects them when it runs. (PyTorch 2.8 and earlier do so
+# with names, too.)
 
-dynamic = torch.export.Dim.DYNAMIC
-any_size = {"dynamic_shapes": ({2: dynamic, 3: dynamic},), "strict": False}
-program = torch.export.export(model, (x,), **any_size)
-odd = torch.randn(2, 3, 33, 48)
+dynamic = ({2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+program = torch.export.export(model, (x,), dynamic_shapes=dynamic, strict=False)
 try:
-    program.module()(odd)
+    program.module()(torch.randn(2, 3, 33, 48))
 except (AssertionError, RuntimeError) as error:
-    message = str(error)
-else:
-    message = "This release runs it."
-print(message)
-assert "Guard failed" in message or "Runtime assertion failed" in message
+    print(error)
 
 # %%
-# The cause: sizes that must agree
-# ++++++++++++++++++++++++++++++++
-#
-# The program knows each size as an expression of the size of the input. A convolution
-# with stride 2 gives half, rounded up: ``(s - 1) // 2 + 1``. Twice that is the size of
-# the input again only if the input is even. An addition needs equal sizes, so the
-# equation becomes a guard.
-
-for node in program.graph.nodes:
-    if node.op == "call_function" and "val" in node.meta:
-        value = node.meta["val"]
-        if hasattr(value, "shape") and value.dim() == 4:
-            print(f"{node.name:>20}: height {value.shape[2]}")
-
-# %%
-# Here the guard is right: the model itself fails for such an image.
-
-try:
-    model(odd)
-except RuntimeError as error:
-    message = str(error)
-else:
-    message = "This release adds them."
-print(message)
-assert "must match the size of tensor b" in message, message
-
-# %%
-# Fix 1: resize to the size of the skip connection
-# ++++++++++++++++++++++++++++++++++++++++++++++++
-#
-# The size to go back to is at hand. ``size=`` takes it as it is, without a number in
-# Python, and the two sizes are equal by construction. Works on all releases of this
-# page. It also makes the model itself accept odd sizes, and for even sizes it gives
-# the same result as before.
+# The fix
+# +++++++
 
 
 class UNetAnySize(UNet):
@@ -142,167 +95,66 @@ class UNetAnySize(UNet):
 
 fixed = UNetAnySize().eval()
 fixed.load_state_dict(model.state_dict())
-torch.testing.assert_close(fixed(x), model(x))
-program = torch.export.export(fixed, (x,), **named)
-print(list(program.range_constraints.values()))
+height, width = Dim("height", min=5, max=512), Dim("width", min=5, max=512)
+named = ({2: height, 3: width},)
+program = torch.export.export(fixed, (x,), dynamic_shapes=named, strict=False)
+print(program.range_constraints)
 
 # %%
-# (After a ``ConvTranspose2d``, which takes no size, pad the result:
-# ``torch.nn.functional.pad(up, (0, skip.shape[3] - up.shape[3], 0, skip.shape[2] -
-# up.shape[2]))``. A crop by a slice brings a guard of its own, see
-# :ref:`l-plot-exporter-shapes-slices`.)
+# Why it happens
+# ++++++++++++++
 #
-# Fix 2: say that the size is a multiple of 4
-# +++++++++++++++++++++++++++++++++++++++++++
-#
-# If the model must stay as it is, declare what it needs. The price: the caller pads
-# (:ref:`l-plot-exporter-shapes-pad-to-multiple`). Works on all releases of this page.
+# Each size is an expression of the size of the input, and an addition needs equal sizes.
+# In the fixed program, they are equal by construction:
 
-rows, columns = (torch.export.Dim(name, min=2, max=128) for name in ("rows", "columns"))
-multiples = {"dynamic_shapes": ({2: 4 * rows, 3: 4 * columns},), "strict": False}
-exported = torch.export.export(model, (x,), **multiples).module()
-for size in ((8, 8), (32, 12), (64, 100)):
-    image = torch.randn(2, 3, *size)
-    torch.testing.assert_close(exported(image), model(image))
-print("same result for 8x8, 32x12, 64x100")
+for node in program.graph.nodes:
+    if node.op == "call_function" and isinstance(node.meta.get("val"), torch.Tensor):
+        print(node.name, node.meta["val"].shape[2])
 
 # %%
-# The minimum: no map of size 1
-# +++++++++++++++++++++++++++++
-#
-# The first minimum was 8. With 4, the fixed model fails again since 2.8, with another
-# guard. Height 4 gives a map of height 1 after two convolutions, and 1 is special: such
-# a dimension is broadcast, and its stride does not count. The example has 6, so torch
-# records that the size is not 1.
+# The minimum has a different reason. A size of 1 is special (broadcasting, strides), and
+# `torch asks whether a size is 1
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_prims_common/__init__.py#L285>`_.
+# With strides of 2 (kernel 3, padding 1), ``2 ** levels + 1`` pixels leave a map of 2.
+# With one pixel less, PyTorch 2.8 and later fail:
 
-low = torch.export.Dim("low", min=4, max=512)
+low = ({2: Dim("height", min=4, max=512), 3: width},)
 try:
-    program4 = torch.export.export(
-        fixed, (x,), dynamic_shapes=({2: low, 3: width},), strict=False
-    )
+    torch.export.export(fixed, (x,), dynamic_shapes=low, strict=False)
 except torch._dynamo.exc.UserError as error:
-    program4, message = None, str(error)
-else:
-    message = "\nThis release exports with a minimum of 4."
-print(message.splitlines()[1])
-assert (program4 is None) == (RELEASE >= (2, 8))
+    print(error.msg)
 
 # %%
-# With ``levels`` convolutions of stride 2 (kernel 3, padding 1), the smallest size that
-# leaves a map of 2 is ``2 ** levels + 1``. Here that is 5.
-
-height5 = torch.export.Dim("height", min=5, max=512)
-width5 = torch.export.Dim("width", min=5, max=512)
-named = {"dynamic_shapes": ({2: height5, 3: width5},), "strict": False}
-program = torch.export.export(fixed, (x,), **named)
-strict_program = torch.export.export(fixed, (x,), **{**named, "strict": True})
-print(list(program.range_constraints.values()))
-assert [str(r) for r in program.range_constraints.values()] == ["VR[5, 512]"] * 2
-
-# %%
-# The check: eager against the program, in both modes of the exporter, and with the
-# smallest sizes.
-
-exported, strict_exported = program.module(), strict_program.module()
-for size in ((24, 36), (33, 48), (5, 5), (7, 101), (64, 6)):
-    image = torch.randn(2, 3, *size)
-    torch.testing.assert_close(exported(image), fixed(image))
-    torch.testing.assert_close(strict_exported(image), fixed(image))
-print("same result for 24x36, 33x48, 5x5, 7x101, 64x6")
-
-try:
-    exported(torch.randn(2, 3, 4, 36))
-except (AssertionError, RuntimeError) as error:
-    message = str(error)
-else:
-    message = "This release runs a height of 4."
-print(message)
-assert ">= 5" in message, message
-
-# %%
-# The price: images below 5 are refused. To take them too, the dimensions must not be
-# guarded on: :ref:`l-plot-exporter-shapes-unbacked`. :func:`torch.onnx.export` with
-# ``dynamo=True`` turns on such an option by itself since 2.8. On 2.9 a warning comes
-# with it, ``_maybe_guard_rel() was called on non-relation expression``. The same option
-# is turned on here without ONNX.
-
-
-class Collector(logging.Handler):
-    def emit(self, record):
-        messages.append(record.getMessage())
-
-
-messages, collector = [], Collector()
-logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-logger.addHandler(collector)
-if RELEASE >= (2, 8):
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
-        torch.export.export(fixed, (x,), **any_size)
-        if RELEASE >= (2, 9):
-            found = len(messages)
-            torch.export.export(fixed, (x,), **named)
-            assert len(messages) == found, "a minimum leaves nothing to ask"
-logger.removeHandler(collector)
-print("\n".join(messages) or "This release logs no warning.")
-assert bool(messages) == (RELEASE == (2, 9))
-
-# %%
-# The warning says that a condition (one of the two output sizes is positive) cannot be
-# used to simplify others. It is harmless: the export goes on. With the minimum of 5 the
-# condition is known to hold, and the warning is gone. It was `reported
-# <https://github.com/pytorch/pytorch/issues/170180>`_ with YOLOv3.
+# Other fixes
+# +++++++++++
 #
-# Pooling: even or odd, up to 2.12
-# ++++++++++++++++++++++++++++++++
+# .. list-table::
+#    :header-rows: 1
 #
-# A convolution takes odd and even sizes, a pooling with a stride does not, up to 2.12:
-# the exporter computed its output size with `a division that asks whether there is a
-# remainder
-# <https://github.com/pytorch/pytorch/blob/v2.12.1/torch/_meta_registrations.py#L4738>`_.
-# In 2.13 the question `is gone
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_meta_registrations.py#L4893>`_.
-
-pooling = torch.nn.MaxPool2d(2)
-try:
-    exported = torch.export.export(pooling, (x,), **named).module()
-except torch._dynamo.exc.UserError as error:
-    exported, message = None, str(error)
-else:
-    message = "\nThis release pools odd sizes as well."
-    torch.testing.assert_close(exported(odd), pooling(odd))
-print(message.splitlines()[1])
-assert (exported is None) == (RELEASE < (2, 13))
-
-# %%
-# The fix for older releases is a pooling without a division: cut the image into windows
-# of 2 by 2 and take the largest value of each. ``unfold`` drops the last row of an odd
-# size, as the pooling does. The windows are a view. Works on all releases of this page.
-
-
-class Pooling(torch.nn.Module):
-    def forward(self, x):
-        return x.unfold(2, 2, 2).unfold(3, 2, 2).amax(dim=(-2, -1))
-
-
-exported = torch.export.export(Pooling(), (x,), **named).module()
-for size in ((24, 36), (33, 48), (5, 5), (64, 7)):
-    image = torch.randn(2, 3, *size)
-    torch.testing.assert_close(exported(image), pooling(image))
-print("same result for 24x36, 33x48, 5x5, 64x7")
-
-# %%
-# A factor that is computed
-# +++++++++++++++++++++++++
+#    * - Your model
+#      - Write
+#      - Cost
+#    * - must stay as it is
+#      - ``4 * Dim("rows", min=2)``, as suggested
+#      - the caller pads
+#    * - ``ConvTranspose2d``, then ``+ skip``
+#      - ``pad`` the result by ``skip.shape[-1] - up.shape[-1]``, and so on
+#      - none
+#    * - ``interpolate(x, size=[int(s * 1.5), ...])``
+#      - ``size=[s * 3 // 2, ...]``
+#      - rounding is yours
+#    * - ``scale_factor=18 / x.shape[3]``
+#      - ``size=(x.shape[2] * 18 // x.shape[3], 18)``
+#      - see Limitations; a result of height 1 is rejected
+#    * - ``MaxPool2d(2)`` up to PyTorch 2.12: ``% 2 == 0``
+#      - ``unfold`` and ``amax`` (below)
+#      - slower
+#    * - must take images below the minimum
+#      - :ref:`l-plot-exporter-shapes-unbacked`
+#      - experimental
 #
-# ``scale_factor=2`` is a number, and any size can be multiplied by it. It is different
-# when the factor or the size is a float that depends on the input. ``interpolate``
-# needs the number itself, and ``int(...)`` makes one: the value of the example is
-# frozen. Up to 2.8 nothing is said, and every image is resized as the example was.
-
-
-class ToWidth(torch.nn.Module):
-    def forward(self, x):
-        return interpolate(x, scale_factor=18 / x.shape[3])
+# Adaptive pooling and a constant ``scale_factor`` need no change. A float that is computed
+# from a size is frozen: in PyTorch 2.8 and earlier, with ``Dim.DYNAMIC``, silently.
 
 
 class Enlarge(torch.nn.Module):
@@ -310,27 +162,9 @@ class Enlarge(torch.nn.Module):
         return interpolate(x, size=[int(size * 1.5) for size in x.shape[-2:]])
 
 
-for kind in (ToWidth, Enlarge):
-    exported = torch.export.export(kind(), (x,), **any_size).module()
-    try:
-        result = exported(odd)
-    except AssertionError as error:
-        result, message = None, str(error)
-    else:
-        message = f"{tuple(result.shape)} instead of {tuple(kind()(odd).shape)}"
-    print(f"{kind.__name__}: {message}")
-    assert (result is None) == (RELEASE >= (2, 9))
-    assert result is None or result.shape != kind()(odd).shape
-
-# %%
-# The fix: compute the *size*, and with integers only. More of this:
-# :ref:`l-plot-exporter-shapes-python-int`. Works on all releases of this page. The
-# price is rounding: it is yours now, and the next section is about it.
-
-
-class ToWidthBySize(torch.nn.Module):
+class ToWidth(torch.nn.Module):
     def forward(self, x):
-        return interpolate(x, size=(x.shape[2] * 18 // x.shape[3], 18))
+        return interpolate(x, scale_factor=18 / x.shape[3])
 
 
 class EnlargeByIntegers(torch.nn.Module):
@@ -338,52 +172,79 @@ class EnlargeByIntegers(torch.nn.Module):
         return interpolate(x, size=[size * 3 // 2 for size in x.shape[-2:]])
 
 
-for kind in (ToWidthBySize, EnlargeByIntegers):
-    exported = torch.export.export(kind(), (x,), **any_size).module()
-    for size in ((24, 36), (33, 48), (21, 30), (64, 47)):
-        image = torch.randn(2, 3, *size)
-        torch.testing.assert_close(exported(image), kind()(image))
-    print(f"{kind.__name__}: same result")
-
-# %%
-# ``size=`` or ``scale_factor=``
-# ++++++++++++++++++++++++++++++
-#
-# Before you replace one by the other: they are not the same. 25 times 1.5 is 37.5, the
-# result has 37 columns, and with ``scale_factor`` the pixels are still 1.5 apart. With
-# ``size`` they are 37 / 25 apart. ``recompute_scale_factor=True`` does the latter. The
-# program keeps whichever the model has.
-
-
-class Bilinear(torch.nn.Module):
-    def __init__(self, **options):
-        super().__init__()
-        self.options = options
-
+class ToWidthBySize(torch.nn.Module):
     def forward(self, x):
-        return interpolate(x, scale_factor=1.5, mode="bilinear", **self.options)
+        return interpolate(x, size=(x.shape[2] * 18 // x.shape[3], 18))
 
 
-image = torch.randn(2, 3, 25, 33)
-by_size = interpolate(image, size=(37, 49), mode="bilinear")
-for options in ({}, {"recompute_scale_factor": True}):
-    module = Bilinear(**options)
-    exported = torch.export.export(module, (x,), **any_size).module()
-    torch.testing.assert_close(exported(image), module(image))
-    same = torch.allclose(module(image), by_size, atol=1e-5)
-    print(f"{options}: {'the same as' if same else 'not the same as'} size=(37, 49)")
-    assert same == ("recompute_scale_factor" in options)
+class Pooling(torch.nn.Module):
+    def forward(self, x):
+        return x.unfold(2, 2, 2).unfold(3, 2, 2).amax(dim=(-2, -1))
+
+
+for broken in (Enlarge(), ToWidth(), torch.nn.MaxPool2d(2)):
+    try:
+        torch.export.export(broken, (x,), dynamic_shapes=named, strict=False)
+    except torch._dynamo.exc.UserError as error:
+        print(error.msg)
+enlarge, to_width, pooling = [
+    torch.export.export(module, (x,), dynamic_shapes=named, strict=False).module()
+    for module in (EnlargeByIntegers(), ToWidthBySize(), Pooling())
+]
 
 # %%
-# To remember
+# Check
+# +++++
+#
+# The reference is the original model where it runs, and otherwise the same two steps with
+# rows and columns picked by index. Height 4 is rejected.
+
+
+def pick(small, like):
+    rows = torch.arange(like.shape[2]) * small.shape[2] // like.shape[2]
+    columns = torch.arange(like.shape[3]) * small.shape[3] // like.shape[3]
+    return small[:, :, rows][:, :, :, columns] + like
+
+
+exported = program.module()
+for size in ((24, 36), (8, 100), (33, 48), (5, 5), (7, 101), (64, 6)):
+    new = torch.randn(2, 3, *size)
+    half = model.down1(new)
+    expected = pick(pick(model.down2(half), half), new)
+    if size[0] % 4 == size[1] % 4 == 0:
+        torch.testing.assert_close(expected, model(new))
+    torch.testing.assert_close(exported(new), expected)
+    torch.testing.assert_close(enlarge(new), Enlarge()(new))
+    torch.testing.assert_close(pooling(new), torch.nn.MaxPool2d(2)(new))
+for size in ((24, 36), (16, 32), (40, 72)):
+    new = torch.randn(2, 3, *size)
+    torch.testing.assert_close(to_width(new), ToWidth()(new))
+try:
+    exported(torch.randn(2, 3, 4, 36))
+except (AssertionError, RuntimeError) as error:
+    print(error)
+
+# %%
+# Limitations
 # +++++++++++
 #
-# * Go up with ``interpolate(small, size=skip.shape[-2:])``. Adaptive pooling and a
-#   ``scale_factor`` that is a constant need no change.
-# * Give height and width a minimum of ``2 ** levels + 1``, and an example above it.
-# * Sizes are integers: ``size * 3 // 2`` and never ``int(size * 1.5)``. Test a size
-#   that is odd.
+# ``size=`` and ``scale_factor=`` give the same result only where the product is an integer.
+# Otherwise the pixels are not the same distance apart: 1.5 with the factor, 37 / 25 with
+# the size. If they must not move, keep a constant factor.
+
+image = torch.randn(1, 1, 25, 33)
+by_factor = interpolate(image, scale_factor=1.5, mode="bilinear")
+by_size = interpolate(image, size=(37, 49), mode="bilinear")
+assert by_factor.shape == by_size.shape
+assert not torch.allclose(by_factor, by_size)
+
+# %%
+# Summary
+# +++++++
 #
-# Next: :ref:`l-plot-exporter-shapes-pad-to-multiple` when the image must be a multiple;
-# :ref:`l-plot-exporter-shapes-python-int` for ``int()`` and ``math``;
-# :ref:`l-plot-exporter-shapes-unbacked` when size 1 has to work.
+# * Go up to ``skip.shape[-2:]``, give height and width a minimum of ``2 ** levels + 1``,
+#   and compute sizes with ``//``. Test an odd size.
+# * The warning ``_maybe_guard_rel() was called on non-relation expression``, from an
+#   export to ONNX, is `harmless <https://github.com/pytorch/pytorch/issues/170180>`_.
+# * Next: an image that has to be padded (:ref:`l-plot-exporter-shapes-pad-to-multiple`),
+#   or whole models (:ref:`l-plot-exporter-models-vision`).
