@@ -27,9 +27,9 @@ Call the program as it was exported: args and kwargs
    * The default is None: :ref:`l-plot-exporter-inputs-optional`.
 
 .. meta::
-   :keywords: kwarg keyword mismatch, Trying to flatten user inputs,
-      torch.export kwargs, variable arguments, keyword order, positional arguments, default argument,
-      Must provide a tree_name, name 'L' is not defined, TransformersKwargs,
+   :keywords: kwarg keyword mismatch, Trying to flatten user inputs, torch.export
+      kwargs, variable arguments, keyword order, positional arguments, default
+      argument, Must provide a tree_name, name 'L' is not defined, TransformersKwargs,
       top-level keys must be the arg names, Expecting args to be a tuple
 """
 

@@ -29,9 +29,9 @@ Detected mismatch between the structure of inputs and dynamic_shapes
    * ``Constraints violated``: :ref:`l-plot-exporter-shapes-specialized`.
 
 .. meta::
-   :keywords: dynamic_shapes, top-level keys must be the arg names,
-      Cannot associate shape, list assignment index out of range, Unexpected dimension, different definitions,
-      pytree, JSON, Dim is not JSON serializable
+   :keywords: dynamic_shapes, top-level keys must be the arg names, Cannot associate
+      shape, list assignment index out of range, Unexpected dimension, different
+      definitions, pytree, JSON, Dim is not JSON serializable
 """
 
 # %%

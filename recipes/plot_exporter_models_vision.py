@@ -1,41 +1,54 @@
 """
 .. _l-plot-exporter-models-vision:
 
-Export a vision model for any image size
-========================================
+Export a vision transformer for any image size
+==============================================
 
-The exported ViT takes one image size: the export says ``your code specialized it to be
-a constant (32)``, or the program says ``Guard failed: pixel_values.size()[3] ==
-pixel_values.size()[2]`` for an image that is not a square. Or it refuses the very size
-that the model was trained with.
+.. answer::
+   :cost: One interpolation for images of the size of the training.
 
-This page exports two small untrained models of transformers, a vision transformer and a
-ConvNet, with a dynamic batch, height and width.
+   A ViT of transformers has one position per patch of its own image size, and a
+   shortcut for that size. Ask for interpolation, and replace the method with the
+   shortcut.
+
+   .. code-block:: diff
+
+      -    torch.export.export(vit, (square,), dynamic_shapes=images, strict=False)
+      +fixed.embeddings.interpolate_pos_encoding = resize_positions
+      +options = {"interpolate_pos_encoding": True}
+      +program = torch.export.export(
+      +    fixed, (wide,), options, dynamic_shapes=any_size, strict=False
+      +)
+
+   Not your case?
+
+   * ``interpolate``, strides or pooling in your own model:
+     :ref:`l-plot-exporter-shapes-resize`.
+   * ``constant (...)`` in a model without positions:
+     :ref:`l-plot-exporter-shapes-specialized`.
+   * The boxes of a detector: :ref:`l-plot-exporter-data-detection`.
 
 .. meta::
-   :description: Ask for interpolate_pos_encoding, drop the shortcut for the native size,
-      and export with an image that is not a square.
    :keywords: ViT dynamic image size, interpolate_pos_encoding, position embeddings,
-      pixel_values, ConvNext, dynamic height and width, patches, image classification
+      pixel_values, DINOv2, CLIP, SigLIP, dynamic height and width, patches, image
+      classification
 """
 
 # %%
-# The models
-# ++++++++++
+# The problem
+# +++++++++++
 #
-# A vision transformer cuts the image into patches of 8 by 8. It was made for images of
-# 32 by 32, hence it has 16 positions. The ConvNet has no positions.
+# A small untrained vision transformer for images of 32 by 32, in patches of 8 by 8.
 
 # sphinx_gallery_tags = ["whole models", "export fails", "run fails"]
 # sphinx_gallery_wording = "exported ViT only works for the training resolution"
 # sphinx_gallery_wording = "Input image size (48*40) doesn't match model (32*32)."
 
+import copy
+
 import torch
 import transformers
-from transformers.models.vit.modeling_vit import ViTEmbeddings
-
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
-Dim = torch.export.Dim
+from torch.export import Dim
 
 torch.manual_seed(0)
 config = transformers.ViTConfig(
@@ -47,101 +60,75 @@ config = transformers.ViTConfig(
     patch_size=8,
 )
 vit = transformers.ViTModel(config).eval().requires_grad_(False)
-config = transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)
-convnext = transformers.ConvNextModel(config).eval().requires_grad_(False)
-native, other = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 48, 40)
-
-# %%
-# The symptom
-# +++++++++++
-#
-# With names for height and width the export fails. Here the exporter is right: the
-# model itself refuses any other size.
-
-batch = Dim("batch", max=64)
-height, width = Dim("height", max=512), Dim("width", max=512)
-named = {"pixel_values": {0: batch, 2: height, 3: width}}
+square, wide = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 48, 40)
+size = {0: Dim("batch", max=64), 2: Dim("height", max=512), 3: Dim("width", max=512)}
+images = {"pixel_values": size}
 try:
-    torch.export.export(vit, (native,), dynamic_shapes=named, strict=False)
+    torch.export.export(vit, (square,), dynamic_shapes=images, strict=False)
 except torch._dynamo.exc.UserError as error:
-    message = "\n".join(line.split(". If")[0] for line in str(error).splitlines()[:3])
-else:
-    message = "This release exports it."
-print(message)
-assert "constant (32)" in message
-
-try:
-    vit(other)
-except ValueError as error:
-    message = str(error)
-else:
-    message = "This version of transformers takes the image."
-print(message)
-assert "48*40" in message
+    print(error)
 
 # %%
-# ``interpolate_pos_encoding=True`` asks the model to resize its positions. Eager then
-# takes any size. The program that was made with a square image takes squares.
+# The exporter is right: the model itself accepts no different size.
 
+try:
+    vit(wide)
+except ValueError as error:
+    print(error)
+
+# %%
+# The fix
+# +++++++
+#
+# The method of transformers without its shortcut. CLIP, DINOv2, SigLIP and others have
+# the same one. The example is not a square.
+
+
+def resize_positions(embeddings, height, width):
+    positions = fixed.embeddings.position_embeddings
+    first, rest = positions[:, :1], positions[:, 1:]
+    side = int(rest.shape[1] ** 0.5)
+    rest = rest.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    patches = (height // 8, width // 8)
+    rest = torch.nn.functional.interpolate(rest, size=patches, mode="bicubic")
+    return torch.cat([first, rest.flatten(2).mT], dim=1)
+
+
+fixed = copy.deepcopy(vit)
+fixed.embeddings.interpolate_pos_encoding = resize_positions
 options = {"interpolate_pos_encoding": True}
-dynamic = {
+any_size = {
     "pixel_values": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},
     "interpolate_pos_encoding": None,
 }
+program = torch.export.export(
+    fixed, (wide,), options, dynamic_shapes=any_size, strict=False
+)
+print(program.range_constraints)
 
+# %%
+# Why it happens
+# ++++++++++++++
+#
+# With ``interpolate_pos_encoding=True`` alone, eager mode accepts any size. The export
+# follows the `shortcut
+# <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/vit/modeling_vit.py#L103>`_:
+# positions are not resized if the image is a square with as many patches as there are
+# positions. With a square example the program accepts squares only. With a different
+# example it excludes 16 patches, the size of the training.
 
-def export(model, image):
-    return torch.export.export(
-        model, (image,), options, dynamic_shapes=dynamic, strict=False
+for example, other in ((square, wide), (wide, square)):
+    shortcut = torch.export.export(
+        vit, (example,), options, dynamic_shapes=any_size, strict=False
     )
-
-
-def sizes(program):
-    nodes = [node for node in program.graph.nodes if node.name == "pixel_values"]
-    return [str(size) for size in nodes[0].meta["val"].shape]
-
-
-program = export(vit, native)
-print(sizes(program))
-assert sizes(program)[2] == sizes(program)[3]
-try:
-    program.module()(other, **options)
-except (AssertionError, RuntimeError) as error:
-    message = str(error)
-else:
-    message = "This release runs it."
-print(message)
-assert message != "This release runs it."
+    try:
+        shortcut.module()(other, **options)
+    except (AssertionError, RuntimeError) as error:
+        print(error)
 
 # %%
-# And the program that was made with 48 by 40 refuses the native size, since 2.9.
-# Before, nothing checks.
-
-program = export(vit, other)
-print(sizes(program))
-assert sizes(program)[2] != sizes(program)[3]
-try:
-    result = program.module()(native, **options)
-except AssertionError as error:
-    result, message = None, str(error)
-else:
-    message = "This release runs it."
-print(message)
-assert (result is None) == (RELEASE >= (2, 9)), message
-
-# %%
-# The cause
-# +++++++++
-#
-# The model has a shortcut: positions are not resized if the image has the native number
-# of patches and is a square (`source
-# <https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/vit/modeling_vit.py#L102>`_).
-# Each of the two tests becomes a guard. With a square example the answer is *yes*, the
-# whole shortcut is traced, and the two sides are tied. With the other example the
-# answer is *no*, and 16 patches are excluded.
-#
-# The comment in that file says that a trace resizes in any case. It means
-# ``torch.jit.trace``. In the exporter, ``torch.jit.is_tracing()`` is false:
+# The shortcut is meant to be off in a trace. It asks ``torch.jit.is_tracing()``, which
+# is false in ``torch.export``; :func:`torch.compiler.is_exporting` is true.
 
 
 class IsTracing(torch.nn.Module):
@@ -149,96 +136,73 @@ class IsTracing(torch.nn.Module):
         return x + 1 if torch.jit.is_tracing() else x - 1
 
 
-program = torch.export.export(IsTracing(), (torch.zeros(1),), strict=False)
-print("is_tracing during the export:", bool(program.module()(torch.zeros(1)) > 0))
-assert program.module()(torch.zeros(1)) == -1
+tracing = torch.export.export(IsTracing(), (torch.zeros(1),), strict=False)
+assert tracing.module()(torch.zeros(1)) == -1
 
 # %%
-# The fix
-# +++++++
+# Other fixes
+# +++++++++++
 #
-# Without the shortcut, no question is asked. Resizing to the native size gives back the
-# positions, so the results stay the same. The price is one interpolation for images of
-# the native size. Works on all releases of this page.
-
-
-class AnySize(ViTEmbeddings):
-    def interpolate_pos_encoding(self, embeddings, height, width):
-        first, rest = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
-        side = int(rest.shape[1] ** 0.5)
-        rest = rest.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        size = (height // self.patch_size, width // self.patch_size)
-        rest = torch.nn.functional.interpolate(rest, size=size, mode="bicubic")
-        return torch.cat([first, rest.flatten(2).mT], dim=1)
-
-
-expected = vit(native).last_hidden_state
-vit.embeddings.__class__ = AnySize
-torch.testing.assert_close(vit(native, **options).last_hidden_state, expected)
-
-program = export(vit, other)
-print(sizes(program))
-print([str(range_) for range_ in program.range_constraints.values()])
-assert len(set(sizes(program))) == 4
-
-# %%
-# A ConvNet asks nothing
-# ++++++++++++++++++++++
+# .. list-table::
+#    :header-rows: 1
 #
-# Convolutions and a mean over the image work for any size, so it is enough to declare
-# the dimensions. The smallest image is found by the exporter.
-
-any_size = {"pixel_values": dynamic["pixel_values"]}
-conv_program = torch.export.export(
-    convnext, (other,), dynamic_shapes=any_size, strict=False
-)
-print(sizes(conv_program))
-print([str(range_) for range_ in conv_program.range_constraints.values()])
-assert len(set(sizes(conv_program))) == 4
-
-# %%
-# The check
-# +++++++++
+#    * - If
+#      - Do this
+#      - Cost
+#    * - all images have the size of the training
+#      - leave height and width static
+#      - the caller resizes
+#    * - no image has exactly that size
+#      - ``interpolate_pos_encoding=True``, and an example such as ``wide``
+#      - that size raises
+#    * - the model has no positions (ConvNeXt, ResNet)
+#      - declare the dimensions
+#      - none
 #
-# Batches and sizes that were not traced: the native one, one that is not a multiple of
-# the patch, an upright and a large one.
+# Check
+# +++++
+#
+# Against the original model in eager mode: the size of the training, a size that is not
+# a multiple of the patch, an upright and a large one.
 
-exported, conv_exported = program.module(), conv_program.module()
-for shape in [(1, 3, 32, 32), (3, 3, 30, 50), (2, 3, 64, 24), (1, 3, 128, 160)]:
+exported = program.module()
+for shape in ((1, 3, 32, 32), (3, 3, 30, 50), (2, 3, 64, 24), (1, 3, 128, 160)):
     image = torch.rand(*shape)
-    result = exported(image, **options)
     expected = vit(image, **options)
-    torch.testing.assert_close(result.last_hidden_state, expected.last_hidden_state)
-    torch.testing.assert_close(result.pooler_output, expected.pooler_output)
-    result, expected = conv_exported(image), convnext(image)
-    torch.testing.assert_close(result.pooler_output, expected.pooler_output)
-    print(shape, "same results")
+    found = exported(image, **options)
+    torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
+    torch.testing.assert_close(found.pooler_output, expected.pooler_output)
+image = torch.rand(1, 3, 32, 32)
+torch.testing.assert_close(
+    exported(image, **options).last_hidden_state, vit(image).last_hidden_state
+)
 
 # %%
-# What it refuses
-# +++++++++++++++
-#
-# An image that is smaller than two patches: sizes of one patch were excluded by the
-# example (:ref:`l-plot-exporter-shapes-zero-one`).
+# A ConvNet needs its dimensions declared, and nothing else:
+
+config = transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)
+convnext = transformers.ConvNextModel(config).eval().requires_grad_(False)
+images = {"pixel_values": any_size["pixel_values"]}
+conv = torch.export.export(convnext, (wide,), dynamic_shapes=images, strict=False)
+for shape in ((1, 3, 32, 32), (3, 3, 30, 50), (2, 3, 64, 24)):
+    image = torch.rand(*shape)
+    torch.testing.assert_close(
+        conv.module()(image).pooler_output, convnext(image).pooler_output
+    )
+
+# %%
+# An image of less than two patches raises: the example excludes one patch
+# (:ref:`l-plot-exporter-shapes-zero-one`).
 
 try:
     exported(torch.rand(1, 3, 8, 40), **options)
 except (AssertionError, RuntimeError) as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs it."
-print(message)
-assert ">= 16" in message, message
+    print(error)
 
 # %%
-# To remember
-# +++++++++++
+# Summary
+# +++++++
 #
-# * Export with an image that is neither a square nor of the native size.
-# * A shortcut for one size is a guard: it excludes that size, or everything else.
-# * ``torch.jit.is_tracing()`` is false in ``torch.export``; the test for a compiler or
-#   an exporter is :func:`torch.compiler.is_exporting`.
-#
-# Next: :ref:`l-plot-exporter-shapes-resize` for interpolation and strides,
-# :ref:`l-plot-exporter-shapes-specialized` for other shortcuts of this kind, and
-# :ref:`l-plot-exporter-onnx-validate` for the program in ONNX.
+# * Export with an image that is not a square, and not of the size of the training.
+# * A shortcut for one size is a guard: it excludes that size, or all others.
+# * Next: the program in ONNX, :ref:`l-plot-exporter-onnx-validate`.

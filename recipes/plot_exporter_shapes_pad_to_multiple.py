@@ -1,8 +1,8 @@
 """
 .. _l-plot-exporter-shapes-pad-to-multiple:
 
-Pad to a multiple without "if length % 8"
-=========================================
+Pad to a multiple without a branch
+==================================
 
 .. answer::
    :cost: One or two windows of zeros more than needed are computed.

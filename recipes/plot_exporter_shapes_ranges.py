@@ -137,7 +137,7 @@ for variant, example in ((model, x), (model, x[:, :3]), (NoTail(), x)):
 #    * - ``n != 9223372036854775807`` (2.6, 2.7)
 #      - any ``max``, or ``x[..., :1]`` for ``x[:, :, :1]``
 #      - none
-#    * - only ``Expected op to be '==', got <= for 7/3 <= n``
+#    * - only ``7/3 <= n``, or ``Expected op to be '==', got <= for 7/3 <= n``
 #      - ``min=3``, the next integer; then read the guard that is reported
 #      - none
 #    * - any other

@@ -16,7 +16,7 @@ Keep state in a buffer, and change it in place
       -        self.total = torch.zeros(3)
       +        self.register_buffer("total", torch.zeros(3))
       -        self.total = self.total + x
-      +        self.total.add_(x)
+      +        self.total.copy_(self.total + x)
 
    Not your case?
 
@@ -107,7 +107,7 @@ class Total(torch.nn.Module):
         self.register_buffer("total", torch.zeros(3))
 
     def forward(self, x):
-        self.total.add_(x)
+        self.total.copy_(self.total + x)
         return 2 * self.total
 
 
@@ -119,8 +119,8 @@ print(three_calls(program.module()))
 # Why it happens
 # ++++++++++++++
 #
-# ``InPlace`` and ``Total`` have the same operators. What differs is what ``total`` is: `a
-# constant may not change
+# ``add_`` and ``copy_`` are operators, an assignment is not. But ``InPlace`` has a
+# constant, `which may not change
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_export/utils.py#L138>`_. In the
 # decomposed program, the last one, the new value is an output for the buffer.
 
