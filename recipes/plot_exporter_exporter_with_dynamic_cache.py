@@ -265,6 +265,19 @@ class Writes(torch.nn.Module):
 
 
 torch.export.register_dataclass(StaticCache)
+# sphinx_gallery_start_ignore
+torch.fx._pytree.register_pytree_flatten_spec(  # PyTorch 2.6
+    StaticCache, lambda cache, spec: [cache.keys]
+)
+# sphinx_gallery_end_ignore
+example = (torch.rand(2, 1, 3), torch.tensor([0]), StaticCache(torch.zeros(2, 5, 3)))
+writes = torch.export.export(Writes(), example, strict=False).module()
+key, cache = torch.rand(2, 1, 3), StaticCache(torch.zeros(2, 5, 3))
+for position in (1, 4):
+    result = writes(key, torch.tensor([position]), cache)
+torch.testing.assert_close(cache.keys[:, [1, 4]], key.expand(2, 2, 3))
+torch.testing.assert_close(result, 2 * key[:, 0])
+
 # %%
 # Limitations
 # +++++++++++

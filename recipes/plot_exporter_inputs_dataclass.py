@@ -235,6 +235,70 @@ except (AttributeError, ValueError) as error:
 #
 # The model itself is the reference: the registration does not change it.
 
+# sphinx_gallery_start_ignore
+for cls in (Batch, Prediction):  # PyTorch 2.6
+    torch.fx._pytree.register_pytree_flatten_spec(
+        cls, lambda value, spec: [getattr(value, name) for name in spec.context[0]]
+    )
+# sphinx_gallery_end_ignore
+strict = torch.export.export(model, (batch,), dynamic_shapes=shapes, strict=True)
+for size in (1, 2, 9, 64):
+    new = Batch(torch.randn(size, 5), torch.rand(size, 5))
+    for exported in (program.module(), strict.module()):
+        result = exported(new)
+        assert type(result) is Prediction and result.loss is None
+        torch.testing.assert_close(result.scores, model(new).scores)
+    state = ModelOutput(last=torch.rand(size, 4), first=torch.rand(size, 4))
+    result, expected = layer.module()(state), Layer()(state)
+    assert type(result) is ModelOutput
+    torch.testing.assert_close(dict(result), dict(expected))
+
+# %%
+# A different number must be rejected, since it is a constant.
+
+try:
+    program.module()(dataclasses.replace(batch, temperature=2.0))
+except (AssertionError, RuntimeError) as error:
+    print(error)
+
+# %%
+# Limitations
+# +++++++++++
+#
+# ``register_dataclass`` takes the `fields of the constructor
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/utils/_pytree.py#L345>`_. A
+# field with ``init=False`` is not an input: it keeps what ``__post_init__`` gives it.
+
+
+@dataclasses.dataclass
+class Signal:
+    samples: torch.Tensor
+    gain: torch.Tensor = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        self.gain = torch.ones(())
+
+
+class Amplifier(torch.nn.Module):
+    def forward(self, signal):
+        return signal.samples * signal.gain
+
+
+torch.export.register_dataclass(Signal)
+# sphinx_gallery_start_ignore
+torch.fx._pytree.register_pytree_flatten_spec(  # PyTorch 2.6
+    Signal, lambda signal, spec: [signal.samples]
+)
+# sphinx_gallery_end_ignore
+signal = Signal(torch.ones(3))
+signal.gain = torch.tensor(5.0)
+try:
+    amplifier = torch.export.export(Amplifier(), (signal,), strict=False)
+    print("program:", amplifier.module()(signal))
+except TypeError as error:
+    print(error)
+print("model:  ", Amplifier()(signal))
+
 # %%
 # Give the field a default instead, like ``mask``. PyTorch 2.6 runs a program only after
 # ``register_pytree_flatten_spec``, as for ``ModelOutput``. To save it, use

@@ -1,30 +1,41 @@
 """
 .. _l-plot-exporter-wrong-train-eval:
 
-Call eval() before the export, not after
-========================================
+Call eval() before the export, not on the program
+=================================================
 
-In production the program gives another result for the same input on each call, or its
-accuracy is lower than that of the model. Calling ``eval()`` on it fails with ``Calling
-eval() is not supported yet``, or nobody called it, since the model has it in its own
-script.
+.. answer::
+   :cost: Nothing. A program that is trained needs an export of its own.
 
-This page shows what of train and eval mode is written into a program, what to do before
-the export, and what can be done with a program that was exported in the wrong mode.
+   The mode is a Python attribute. During the export it becomes an argument of
+   ``dropout`` and ``batch_norm``, and a branch on ``self.training`` is decided. A module
+   starts in train mode, and ``eval()`` on the program raises ``Calling eval() is not
+   supported yet``.
+
+   .. code-block:: diff
+
+      +model.eval()
+       program = torch.export.export(model, (x,), dynamic_shapes=dynamic, strict=False)
+      -program.module().eval()
+
+   Not your case?
+
+   * The "random" number is the same at each call: :ref:`l-plot-exporter-wrong-constants`.
+   * The gradients are wrong: :ref:`l-plot-exporter-wrong-gradients`.
+   * It is in eval mode and still wrong: :ref:`l-plot-exporter-wrong-checklist`.
 
 .. meta::
-   :description: Call model.eval() before torch.export.export; the mode is part of the
-      program and cannot be changed by calling eval() on it.
    :keywords: dropout active in exported model, batch norm, eval mode, train mode, random
-      output, NotImplementedError eval, move_exported_model_to_eval
+      output, NotImplementedError eval, move_exported_model_to_eval,
+      Calling eval() is not supported yet, Calling train() is not supported yet
 """
 
 # %%
-# The model
-# +++++++++
+# The problem
+# +++++++++++
 #
-# Batch norm and dropout are the two layers that know a mode. The third place is a line
-# of one's own that asks ``self.training``.
+# Batch norm, dropout and a line of the model ask for the mode. Nobody called ``eval()``:
+# the same input gives two results, and none of them is a probability.
 
 # sphinx_gallery_tags = ["wrong results", "wrong without an error", "run fails"]
 # sphinx_gallery_wording = "exported model output changes on every call"
@@ -34,66 +45,57 @@ the export, and what can be done with a program that was exported in the wrong m
 
 import torch
 
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
-
 
 class Classifier(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.norm = torch.nn.BatchNorm1d(3)
         self.dropout = torch.nn.Dropout(0.5)
-        self.linear = torch.nn.Linear(3, 2)
+        self.linear = torch.nn.Linear(3, 64)
 
     def forward(self, x):
         y = self.linear(self.dropout(self.norm(x)))
         return y if self.training else torch.softmax(y, dim=-1)
 
 
-# %%
-# The symptom
-# +++++++++++
-#
-# A module is in train mode from its birth. Nothing in the export says so. The same
-# input gives two results, and none of them is a probability.
-
 torch.manual_seed(0)
-dynamic = ({0: torch.export.Dim("batch")},)
-x = torch.rand(4, 3)
 model = Classifier()
+x = torch.rand(4, 3)
+dynamic = ({0: torch.export.Dim("batch")},)
 program = torch.export.export(model, (x,), dynamic_shapes=dynamic, strict=False)
-exported = program.module()
-first, second = exported(x), exported(x)
-print("largest difference of two calls:", f"{(first - second).abs().max():.2f}")
-print("sums of the rows:", [round(value, 2) for value in first.sum(dim=1).tolist()])
-assert not torch.equal(first, second)
+trains = program.module()
+print("same result twice:", torch.equal(trains(x), trains(x)))
+print("probabilities:", torch.allclose(trains(x).sum(dim=1), torch.ones(4)))
+try:
+    program.module().eval()
+except NotImplementedError as error:
+    print(error)
 
 # %%
-# It is too late for ``eval()`` now. A module that has the program as a part of it
-# cannot be switched either.
+# A module that contains the program fails as well, with ``Calling train()``, which
+# ``eval()`` calls. Setting ``training = False`` changes nothing.
 
-for module in (exported, torch.nn.Sequential(exported)):
-    try:
-        module.eval()
-    except NotImplementedError as error:
-        message = str(error)
-    else:
-        message = "This release switches the program to eval mode."
-    print(type(module).__name__, "-", message)
-    assert message.endswith("is not supported yet."), message
+try:
+    torch.nn.Sequential(trains).eval()
+except NotImplementedError as error:
+    print(error)
+trains.training = False
+assert not torch.equal(trains(x), trains(x))
 
 # %%
-# The attribute ``training`` can be set, and nothing follows from it.
+# The fix
+# +++++++
 
-exported.training = False
-assert not torch.equal(exported(x), exported(x))
+model.eval()
+program = torch.export.export(model, (x,), dynamic_shapes=dynamic, strict=False)
 
 # %%
-# The cause
-# +++++++++
+# Why it happens
+# ++++++++++++++
 #
-# The mode is a Python attribute. Layers read it when they run, and hand it to an
-# operator as an argument. In the graph it is ``True`` and stays so. The branch on
-# ``self.training`` was taken once: there is no ``softmax``.
+# A layer `passes its mode to the operator
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/nn/modules/dropout.py#L73>`_. In
+# train mode the argument is True, and there is no ``softmax``.
 
 
 def modes(program):
@@ -106,100 +108,33 @@ def modes(program):
             yield "softmax"
 
 
-print("train:", *modes(program))
-assert list(modes(program)) == ["batch_norm(training=True)", "dropout(train=True)"]
-
-# %%
-# One thing is changed: ``eval()`` before the export. All three follow.
-
-model.eval()
-program = torch.export.export(model, (x,), dynamic_shapes=dynamic, strict=False)
+in_train_mode = torch.export.export(Classifier().train(), (x,), strict=False)
+print("train:", *modes(in_train_mode))
 print("eval: ", *modes(program))
-assert list(modes(program)) == [
-    "batch_norm(training=False)",
-    "dropout(train=False)",
-    "softmax",
-]
 
 # %%
-# The fix, and its check
-# ++++++++++++++++++++++
+# Other fixes
+# +++++++++++
 #
-# Put ``eval()`` in front of the export. It works on all releases and in both modes of
-# the exporter. The result is the same on each call, and that of the model.
-
-exported = program.module()
-for size in (1, 2, 9, 100):
-    inputs = torch.rand(size, 3)
-    torch.testing.assert_close(exported(inputs), model(inputs))
-    assert torch.equal(exported(inputs), exported(inputs))
-    print(f"batch {size}: same result")
-
-# %%
-# What was not declared dynamic is still checked.
-
-try:
-    exported(torch.rand(4, 5))
-except (AssertionError, RuntimeError) as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs the program with five columns."
-print(message)
-assert "size()[1] == 3" in message or "to be equal to 3" in message, message
-
-# %%
-# Both modes are needed
-# +++++++++++++++++++++
+# .. list-table::
+#    :header-rows: 1
 #
-# Export two programs, one in each mode. They share the parameters of the model, so a
-# training step on one is seen by the other. The price is a second export. The
-# statistics are shared as well: all four calls of the first program above have moved
-# them.
-
-moved = model.norm.num_batches_tracked.item()
-print("batches seen so far:", moved)
-assert moved == 4
-inference = torch.export.export(model.eval(), (x,), strict=False).module()
-training = torch.export.export(model.train(), (x,), strict=False).module()
-model.eval()
-training(x).sum().backward()
-with torch.no_grad():
-    for parameter in training.parameters():
-        parameter -= 0.1 * parameter.grad
-torch.testing.assert_close(inference(x), model(x))
-print("batches seen now:   ", model.norm.num_batches_tracked.item())
-assert model.norm.num_batches_tracked.item() == moved + 1
-
-# %%
-# One difference remains. In train mode the layer of batch norm refuses a batch of one
-# row, because its variance is zero. This check is written in Python, so the program
-# does not have it. It returns the bias, whatever the input is.
-
-batches = torch.export.export(
-    Classifier().train(), (x,), dynamic_shapes=dynamic, strict=False
-).module()
-row = torch.rand(1, 3)
-try:
-    Classifier().train()(row)
-except ValueError as error:
-    message = str(error)
-else:
-    message = "This release accepts a batch of one row."
-print("model:  ", message)
-print("program:", [f"{value:.1f}" for value in batches(row)[0].tolist()])
-print("        ", [f"{value:.1f}" for value in batches(100 * row)[0].tolist()])
-assert message.startswith("Expected more than 1 value per channel when training")
-torch.testing.assert_close(batches(row), batches(100 * row), atol=0.1, rtol=0)
-
-# %%
-# The wrong mode, and the model is gone
-# +++++++++++++++++++++++++++++++++++++
+#    * - If
+#      - Do this
+#      - Cost
+#    * - you need both modes
+#      - two programs, one exported in each mode
+#      - a second export; parameters and statistics are shared
+#    * - the model is gone, and the program was exported in train mode
+#      - ``move_exported_model_to_eval`` of `torchao
+#        <https://github.com/pytorch/ao/blob/main/torchao/quantization/pt2e/export_utils.py>`_,
+#        or change the arguments, as below
+#      - not after ``run_decompositions``; a branch on ``self.training`` stays lost
+#    * - ``F.dropout(x)`` is active in eval mode
+#      - ``F.dropout(x, training=self.training)``
+#      - none
 #
-# As long as the program has not been decomposed, ``dropout`` and ``batch_norm`` are
-# single nodes, and their argument can be changed. Branches on ``self.training`` cannot
-# be brought back, and the counter of batches goes on. ``torch.ao.quantization`` had
-# ``move_exported_model_to_eval`` up to 2.10 for this. It is now in `torchao
-# <https://github.com/pytorch/ao/blob/main/torchao/quantization/pt2e/export_utils.py>`_.
+# Change the arguments:
 
 FLAGS = {torch.ops.aten.dropout.default: 2, torch.ops.aten.batch_norm.default: 5}
 
@@ -216,45 +151,77 @@ class Plain(Classifier):
         return self.linear(self.dropout(self.norm(x)))
 
 
-model = Plain().train()
-program = torch.export.export(model, (x,), dynamic_shapes=dynamic, strict=False)
-switch_to_eval(program)
-exported = program.module()
-model.eval()
-for size in (1, 2, 9):
-    inputs = torch.rand(size, 3)
-    torch.testing.assert_close(exported(inputs), model(inputs))
-print(*modes(program))
+plain = Plain()
+switched = torch.export.export(plain, (x,), dynamic_shapes=dynamic, strict=False)
+switch_to_eval(switched)
+print(*modes(switched))
 
 # %%
-# Dropout that no mode switches off
-# +++++++++++++++++++++++++++++++++
+# Check
+# +++++
 #
-# ``torch.nn.functional.dropout`` has ``training=True`` as its default. Without the
-# argument it drops in eval mode as well, in the model and in the program. The two
-# agree, so no comparison with the same seed finds it.
+# The reference is the formula of eval mode, at sizes that were not traced. The first
+# program has moved the statistics.
+
+assert model.norm.num_batches_tracked > 0
 
 
-class Functional(torch.nn.Module):
-    def forward(self, x):
-        return torch.nn.functional.dropout(x)
+def formula(model, x):
+    scale = (model.norm.running_var + model.norm.eps) ** -0.5 * model.norm.weight
+    y = (x - model.norm.running_mean) * scale + model.norm.bias
+    return y @ model.linear.weight.T + model.linear.bias
 
 
-model = Functional().eval()
-program = torch.export.export(model, (x,), strict=False)
-print(*modes(program))
-assert list(modes(program)) == ["dropout(train=True)"]
-assert not torch.equal(model(x), model(x))
+exported, plainly = program.module(), switched.module()
+for size in (1, 2, 9, 100):
+    rows = torch.rand(size, 3)
+    expected = formula(model, rows).exp()
+    expected = expected / expected.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(exported(rows), expected)
+    assert torch.equal(exported(rows), exported(rows))
+    torch.testing.assert_close(plainly(rows), formula(plain, rows))
+try:
+    exported(torch.rand(4, 5))
+except (AssertionError, RuntimeError) as error:
+    print(error)
 
 # %%
-# To remember
+# Two programs share the parameters: a step of training changes both.
+
+training = torch.export.export(model.train(), (x,), strict=False).module()
+model.eval()
+before = exported(x)
+training(x).pow(2).sum().backward()
+with torch.no_grad():
+    for parameter in training.parameters():
+        parameter -= 0.1 * parameter.grad
+assert not torch.allclose(exported(x), before)
+torch.testing.assert_close(exported(x), formula(model, x).softmax(dim=1))
+
+# %%
+# Limitations
 # +++++++++++
 #
-# * ``model.eval()`` comes before the export; the program has no mode of its own.
-# * Look for ``True`` in the arguments of ``dropout`` and ``batch_norm``, or call the
-#   program twice.
-# * A program in train mode lacks the checks that layers make in Python.
+# In train mode, batch norm raises for a batch of one row. This test is Python, so a
+# program does not have it, and returns a result.
+
+batches = torch.export.export(
+    Plain(), (x,), dynamic_shapes=dynamic, strict=False
+).module()
+row = torch.rand(1, 3)
+try:
+    Plain()(row)
+except ValueError as error:
+    print("model:  ", error)
+print("program:", batches(row).shape)
+
+# %%
+# Summary
+# +++++++
 #
-# Next: :ref:`l-plot-exporter-wrong-checklist` compares with the model in eval mode as
-# one of its steps. What becomes of the statistics, which are buffers:
-# :ref:`l-plot-exporter-effects-mutation`.
+# * ``model.eval()`` comes before the export. The program has no mode of its own.
+# * Call the program twice, and look for ``True`` in the arguments of ``dropout`` and
+#   ``batch_norm``.
+#
+# Next: :ref:`l-plot-exporter-wrong-checklist` compares with the model in eval mode.
+# What becomes of the statistics, which are buffers: :ref:`l-plot-exporter-effects-mutation`.
