@@ -1,198 +1,182 @@
 """
 .. _l-plot-exporter-control-assert:
 
-Keep the checks of a model in the program
-=========================================
+Keep an assert on tensor values in the exported program
+=======================================================
 
-An ``assert`` on the values of a tensor fails to export with ``Could not guard on
-data-dependent expression``. Or the export works and the check is gone: the model
-refuses a bad input, and the program returns NaN for it.
+.. answer::
+   :cost: The name is not public, and on a GPU a later call reports the failure.
 
-This page compares the ways to write a check, on values and on shapes, and shows which
-of them the program still makes.
+   An ``assert``, or ``if ...: raise``, needs True or False during the export, when
+   tensors have no values. An operator that asserts runs with the exported program. If
+   nobody needs the check, delete it.
+
+   .. code-block:: diff
+
+      -        assert (x > 0).all(), "positive only"
+      +        torch._assert_async((x > 0).all(), "positive only")
+
+   Not your case?
+
+   * The condition chooses a computation: :ref:`l-plot-exporter-control-cond`.
+   * It is about ``n = count.item()``: :ref:`l-plot-exporter-data-item`.
+   * It is about ``x.shape``: :ref:`l-plot-exporter-shapes-ranges`.
 
 .. meta::
-   :description: Use torch._assert_async for values of tensors and the range of a Dim for
-      sizes; a Python assert is refused or lost.
    :keywords: assert in forward, raise ValueError, torch._check, torch._assert_async,
-      runtime assertion, Runtime assertion failed for expression, input validation
+      runtime assertion, Runtime assertion failed for expression, input validation,
+      torch.distributions validate_args
 """
 
 # %%
-# The models
-# ++++++++++
+# The problem
+# +++++++++++
 #
-# A logarithm needs positive numbers. Each class says so in another way.
+# A logarithm needs positive numbers.
 
 # sphinx_gallery_tags = ["control flow", "export fails", "wrong without an error"]
 # sphinx_gallery_wording = "assertion in forward is ignored by the exported program"
 
 import torch
+from torch._dynamo.exc import Unsupported, UserError
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
 
-
-class Assert(torch.nn.Module):
+class Log(torch.nn.Module):
     def forward(self, x):
         assert (x > 0).all(), "positive only"
         return x.log()
 
 
-class Raise(torch.nn.Module):
-    def forward(self, x):
-        if not (x > 0).all():
-            raise ValueError("positive only")
-        return x.log()
+x, zeros = torch.rand(4, 3) + 1, torch.zeros(4, 3)
+shapes = ({0: torch.export.Dim("batch", max=1024)},)
+try:
+    torch.export.export(Log(), (x,), dynamic_shapes=shapes, strict=False)
+except GuardOnDataDependentSymNode as error:
+    print(error)
+
+# %%
+# The fix
+# +++++++
 
 
-class CheckItem(torch.nn.Module):
-    def forward(self, x):
-        torch._check((x > 0).all().item(), lambda: "positive only")
-        return x.log()
-
-
-class Async(torch.nn.Module):
+class LogAsync(torch.nn.Module):
     def forward(self, x):
         torch._assert_async((x > 0).all(), "positive only")
         return x.log()
 
 
+program = torch.export.export(LogAsync(), (x,), dynamic_shapes=shapes, strict=False)
+
 # %%
-# The symptom
+# By kind of check:
+#
+# .. list-table::
+#    :header-rows: 1
+#
+#    * - In the model
+#      - Write instead
+#      - The exported program
+#    * - ``if not (x > 0).all(): raise ...``
+#      - ``torch._assert_async``
+#      - raises ``RuntimeError`` with your message
+#    * - ``torch._assert((x > 0).all(), "...")``
+#      - ``torch._assert_async``, or PyTorch 2.15
+#      - the same
+#    * - ``torch._check((x > 0).all().item())``
+#      - ``torch._assert_async``
+#      - the same; ``torch._check`` can be lost (below)
+#    * - ``assert x.shape[0] >= 3``
+#      - ``Dim("batch", min=3)``
+#      - raises with a message of torch
+#    * - ``assert x.dtype == torch.float32``, a flag
+#      - a check in the caller
+#      - checks nothing
+#    * - ``torch.distributions.Normal(mean, scale)``
+#      - ``validate_args=False``
+#      - checks nothing
+#
+# Why it happens
+# ++++++++++++++
+#
+# Python's ``assert`` asks for a value, and torch `cannot decide it
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L8459>`_.
+# Strict mode reads the bytecode and writes the same operator in its place. A check that
+# is no node of the graph is not made: since 2.10 ``torch._check`` with ``item()`` is
+# silently lost in strict mode.
+
+
+class LogCheck(torch.nn.Module):
+    def forward(self, x):
+        torch._check((x > 0).all().item(), lambda: "positive only")
+        return x.log()
+
+
+strict = torch.export.export(Log(), (x,), dynamic_shapes=shapes, strict=True)
+print([str(node.target) for node in strict.graph.nodes if "assert" in node.name])
+assert "aten._assert_async.msg" in [str(node.target) for node in strict.graph.nodes]
+try:
+    lost = torch.export.export(LogCheck(), (x,), dynamic_shapes=shapes, strict=True)
+    print([str(node.target) for node in lost.graph.nodes if "assert" in node.name])
+    print(lost.module()(zeros)[0])
+except (Unsupported, UserError) as error:
+    print(str(error).splitlines()[0])
+
+# %%
+# Other fixes
 # +++++++++++
 #
-# All four refuse zeros in eager. The table says what the exporter makes of them, and
-# what the program says to zeros.
-
-batch = ({0: torch.export.Dim("batch", max=1024)},)
-x, zeros = torch.rand(4, 3) + 1, torch.zeros(4, 3)
-REFUSED = (
-    GuardOnDataDependentSymNode,
-    torch._dynamo.exc.Unsupported,
-    torch._dynamo.exc.UserError,
-)
-exported, messages = {}, {}
-for strict in (False, True):
-    for kind in (Assert, Raise, CheckItem, Async):
-        key = f"{kind.__name__:9} strict={strict!s:5}"
-        try:
-            program = torch.export.export(
-                kind(), (x,), dynamic_shapes=batch, strict=strict
-            )
-        except REFUSED as error:
-            messages[key] = str(error).strip().splitlines()[0]
-            print(key, "export refused:", messages[key].split(" (unhinted")[0])
-        else:
-            exported[key] = program.module()
-            print(key, "exported")
-
-# %%
-# The same error as for any ``if`` on a value, and the reason is the same: an ``assert``
-# asks for a bool, and a fake tensor has none. Strict mode reads the bytecode,
-# recognises an ``assert``, and writes an operator in its place.
-
-assert "Assert    strict=False" in messages and "Assert    strict=True " in exported
-
-# %%
-# What the programs say to zeros is the point. Since 2.10 strict mode exports
-# ``torch._check`` with ``item()``, and loses it.
-
-for key, module in exported.items():
-    try:
-        module(zeros)
-    except RuntimeError as error:
-        messages[key] = str(error).strip().splitlines()[0].split(" on node")[0]
-    print(key, messages.get(key, "no check: the result is -inf"))
-assert messages["Async     strict=False"] == "positive only"
-assert messages["Async     strict=True "] == "positive only"
-assert "CheckItem strict=False" in messages
-if "CheckItem strict=True " in exported:
-    assert "CheckItem strict=True " not in messages
-
-# %%
-# The cause
-# +++++++++
-#
-# A check survives if it is an operator, one without a result: the exporter has to know
-# that it must not be removed. These are the ones that are left.
+# A check of a size becomes a condition on the dimension, and the range has to fit. The
+# message suggests one.
 
 
-def checks(module):
-    nodes = module.graph.nodes
-    return sorted({str(node.target) for node in nodes if "assert_" in str(node.target)})
-
-
-for key, module in exported.items():
-    print(key, checks(module))
-    assert bool(checks(module)) == (key in messages)
-
-# %%
-# The fix for values
-# ++++++++++++++++++
-#
-# ``torch._assert_async`` takes a tensor with one bool and a message. It works in both
-# modes and on all releases, and the message is kept. The price: on a GPU the failure is
-# reported late, by a later call, and the name is not public. ``torch._assert`` of a
-# tensor does the same since 2.15. ``torch._check`` with ``item()`` is for numbers that
-# the model goes on with: see :ref:`l-plot-exporter-data-item`.
-
-program = torch.export.export(Async(), (x,), dynamic_shapes=batch, strict=False)
-decomposed = program.run_decompositions()
-try:
-    decomposed.module()(zeros)
-except RuntimeError as error:
-    message = str(error)
-else:
-    message = "The decomposed program has no check."
-print(message)
-assert message == "positive only"
-
-# %%
-# Checks on shapes
-# ++++++++++++++++
-#
-# The condition is made of sizes, so the exporter can decide it, for the example. For
-# other sizes it becomes a condition on the dimension, and the range has to fit:
-# ``batch`` may be smaller than 3 as far as ``Dim`` says.
-
-
-class ThreeRows(torch.nn.Module):
+class Centered(torch.nn.Module):
     def forward(self, x):
         assert x.shape[0] >= 3, "three rows at least"
         return x - x.median(dim=0).values
 
 
 try:
-    torch.export.export(ThreeRows(), (x,), dynamic_shapes=batch, strict=False)
-except torch._dynamo.exc.UserError as error:
-    message = str(error)
-else:
-    message = "This release exports it."
-print(message.split("\n\n")[0])
-assert "Suggested fixes" in message, message
+    torch.export.export(Centered(), (x,), dynamic_shapes=shapes, strict=False)
+except UserError as error:
+    print(error)
+rows = ({0: torch.export.Dim("batch", min=3, max=1024)},)
+sized = torch.export.export(Centered(), (x,), dynamic_shapes=rows, strict=False)
 
 # %%
-# The suggested fix is right here. The range is now the check, and its message is that
-# of the program, not that of the model.
-
-rows = ({0: torch.export.Dim("rows", min=3, max=1024)},)
-program = torch.export.export(ThreeRows(), (x,), dynamic_shapes=rows, strict=False)
-try:
-    program.module()(torch.rand(2, 3))
-except (AssertionError, RuntimeError) as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs the program with two rows."
-print(message)
-assert "3" in message and "three rows" not in message, message
-
-# %%
-# Checks on Python values
-# +++++++++++++++++++++++
+# Check
+# +++++
 #
-# A check of a flag or a dtype is made once, during the trace. For a dtype nothing takes
-# its place: see :ref:`l-plot-exporter-effects-devices`.
+# Against the models in eager mode, at sizes that were not traced. A single bad value is
+# rejected, also after ``run_decompositions``, and so are two rows.
+
+log, decomposed = program.module(), program.run_decompositions().module()
+centered = sized.module()
+for size in (1, 2, 50):
+    inputs = torch.rand(size, 3) + 0.1
+    torch.testing.assert_close(log(inputs), Log()(inputs))
+    torch.testing.assert_close(decomposed(inputs), Log()(inputs))
+for size in (3, 9, 50):
+    inputs = torch.randn(size, 3)
+    torch.testing.assert_close(centered(inputs), Centered()(inputs))
+
+one_zero = x.clone()
+one_zero[2, 1] = 0
+rejected = []
+for call, bad in ((log, one_zero), (decomposed, one_zero), (centered, x[:2])):
+    try:
+        call(bad)
+    except (AssertionError, RuntimeError) as error:
+        rejected.append(str(error))
+        print(error)
+assert len(rejected) == 3
+
+# %%
+# Limitations
+# +++++++++++
+#
+# A check of a dtype or a flag is made once, during the export, and never again: see
+# :ref:`l-plot-exporter-effects-devices`.
 
 
 class OnlyFloat(torch.nn.Module):
@@ -201,37 +185,15 @@ class OnlyFloat(torch.nn.Module):
         return 2 * x
 
 
-program = torch.export.export(OnlyFloat(), (x,), dynamic_shapes=batch, strict=False)
-result = program.module()(x.double())
-print("the program returns", result.dtype)
-assert result.dtype == torch.float64
+typed = torch.export.export(OnlyFloat(), (x,), dynamic_shapes=shapes, strict=False)
+print(typed.module()(x.double()).dtype)
 
 # %%
-# The check
-# +++++++++
-#
-# Programs with their checks agree with the models where the models accept.
-
-for model, shapes, sizes in [
-    (Async(), batch, (1, 2, 50)),
-    (ThreeRows(), rows, (3, 9, 50)),
-]:
-    program = torch.export.export(model, (x,), dynamic_shapes=shapes, strict=False)
-    module = program.module()
-    for size in sizes:
-        inputs = torch.rand(size, 3) + 1
-        torch.testing.assert_close(module(inputs), model(inputs))
-    print(f"{type(model).__name__}: same results for {sizes} rows")
-
-# %%
-# To remember
-# +++++++++++
+# Summary
+# +++++++
 #
 # * Values: ``torch._assert_async``. Sizes: the range of a ``Dim``. Flags and dtypes:
-#   check outside of the program.
-# * A check that is not a node of the graph is not made.
-# * Test the refusal, too: call the program with what it must not accept.
-#
-# Next: :ref:`l-plot-exporter-data-guard` if the message is about another expression,
-# :ref:`l-plot-exporter-shapes-ranges` for bounds, and
-# :ref:`l-plot-exporter-control-cond` if the condition chooses a computation.
+#   the caller.
+# * Call the program once with what it must not accept.
+# * Next: :ref:`l-plot-exporter-data-guard` if the message remains,
+#   :ref:`l-plot-exporter-shapes-ranges` for bounds.

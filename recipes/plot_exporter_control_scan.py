@@ -260,6 +260,7 @@ for number, (step, start) in enumerate(
         TorchDynamoException,
         RuntimeError,
         AttributeError,
+        TypeError,
         torch._export.verifier.SpecViolationError,
     ):
         failed = True

@@ -99,8 +99,8 @@ for exported in (program, there):
     print(arange.kwargs["device"])
 
 # %%
-# The device of the example is a constant of each program, and so is the dtype, silently:
-# this model follows the dtype of its input, its program does not.
+# The device of the example is a constant of each program, and so is the dtype,
+# silently: this model follows the dtype of its input, its program does not.
 
 
 class Cast(torch.nn.Module):

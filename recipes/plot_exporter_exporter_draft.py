@@ -171,8 +171,8 @@ for other in (torch.randn(5, 8), quiet):
 # Check
 # +++++
 #
-# The reference is the original model, which takes four rows. Larger batches repeat them,
-# so the peak is the same. Loud and quiet inputs take both sides of the ``if``.
+# The reference is the original model, which takes four rows. Larger batches repeat
+# them, so the peak is the same. Loud and quiet inputs take both sides of the ``if``.
 
 exported = program.module()
 for loudness in (0.01, 3.0):

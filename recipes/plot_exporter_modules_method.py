@@ -1,46 +1,64 @@
 """
 .. _l-plot-exporter-modules-method:
 
-Export a method other than forward
-==================================
+Export a function, or a method other than forward
+=================================================
 
-The model has ``encode`` and ``decode``, and no useful ``forward``. The export says
-``Expected `mod` to be an instance of `torch.nn.Module`, got <class 'method'>``. With a
-wrapper it says that the keys of ``dynamic_shapes`` ``must be the arg names ['args']``,
-or ``KeyError: 'L__self___function___self___down_weight'``, or it exports a program that
-has no weights in its ``state_dict``.
+.. answer::
+   :cost: Nothing at run time. Weights get a prefix, ``model.``.
 
-This page exports several methods of one model as programs that share their weights, in
-three ways, and a function.
+   Only an instance of ``torch.nn.Module`` can be exported, and ``forward`` is what is
+   traced. Call the function, the ``functools.partial`` or the method in the ``forward``
+   of a small module, with named arguments.
+
+   .. code-block:: diff
+
+      -torch.export.export(scale, (x,), strict=False)
+      +class Scale(torch.nn.Module):
+      +    def forward(self, x):
+      +        return scale(x, by=2.0)
+       # For a method, __init__ also has self.model = model:
+      +        return self.model.encode(x)
+
+   Not your case?
+
+   * It is a scripted or compiled model: :ref:`l-plot-exporter-modules-wrapped`.
+   * ``must be the arg names ['args']``: :ref:`l-plot-exporter-inputs-args-kwargs`.
+   * An encoder and a decoder with a cache: :ref:`l-plot-exporter-models-encoder-decoder`.
 
 .. meta::
-   :description: Give each method a small module whose forward calls it with the same
-      argument names, and whose only submodule is the model.
-   :keywords: export encode decode, export a function, several entry points, multiple
-      methods, Expected mod to be an instance of torch.nn.Module, shared weights,
-      wrapper module, jit.export, KeyError L__self___function___self__
+   :keywords: Expected mod to be an instance of torch.nn.Module, functools.partial,
+      lambda, callable, export a function, export encode decode, several entry points,
+      multiple methods, shared weights, wrapper module, jit.export,
+      KeyError L__self___function___self__, missing the required "forward" function
 """
 
 # %%
-# The model
-# +++++++++
+# The problem
+# +++++++++++
 #
-# An autoencoder. Its users call ``encode`` in one place and ``decode`` in another.
+# A function, a partial, an object that can be called and a method: none is a module.
 
 # sphinx_gallery_tags = ["modules", "export fails", "wrong without an error", "how to"]
 # sphinx_gallery_wording = "how to export a method of a model with torch.export"
 # sphinx_gallery_wording = "torch.export a function that is not a module"
 # sphinx_gallery_wording = "state_dict of the exported program is empty, weights became constants"
+# sphinx_gallery_wording = "Expected `mod` to be an instance of `torch.nn.Module`, got <class 'function'>."
+# sphinx_gallery_wording = "KeyError: 'L__self___function___self___down_weight'"
+# sphinx_gallery_wording = "torch.export of functools.partial, lambda or callable object"
 
-import contextlib
-import inspect
-import io
-import warnings
+import functools
 
 import torch
 
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
-Dim = torch.export.Dim
+
+def scale(x, by=1.0):
+    return x.tanh() * by
+
+
+class Scaler:
+    def __call__(self, x):
+        return scale(x, by=2.0)
 
 
 class AutoEncoder(torch.nn.Module):
@@ -49,8 +67,8 @@ class AutoEncoder(torch.nn.Module):
         self.down = torch.nn.Linear(6, 2)
         self.up = torch.nn.Linear(2, 6)
 
-    def encode(self, images, scale=1.0):
-        return self.down(images).tanh() * scale
+    def encode(self, x):
+        return self.down(x).tanh()
 
     def decode(self, codes):
         return self.up(codes)
@@ -58,105 +76,36 @@ class AutoEncoder(torch.nn.Module):
 
 torch.manual_seed(0)
 model = AutoEncoder().eval()
-images = torch.rand(4, 6)
-batch = Dim("batch", max=1024)
-
-# %%
-# The symptom
-# +++++++++++
-#
-# Methods and functions are refused.
-
-for thing in (model.encode, torch.sin):
+x = torch.rand(4, 6)
+try:
+    torch.export.export(scale, (x,), strict=False)
+except ValueError as error:
+    print(error)
+for thing in (functools.partial(scale, by=2.0), Scaler(), model.encode):
     try:
-        torch.export.export(thing, (images,), strict=False)
+        torch.export.export(thing, (x,), strict=False)
     except ValueError as error:
-        message = str(error)
-    else:
-        message = "This release exports it."
-    print(message)
-    assert "Expected `mod` to be an instance of" in message
+        print(error)
 
 # %%
-# The model itself is no way out: ``forward`` is what is traced, and there is none.
+# The model itself does not help if it has no ``forward``:
 
 try:
-    torch.export.export(model, (images,), strict=False)
+    torch.export.export(model, (x,), strict=False)
 except NotImplementedError as error:
-    message = str(error)
-else:
-    message = "This release exports it."
-print(message)
-assert 'missing the required "forward" function' in message
+    print(error)
 
 # %%
-# The cause
-# +++++++++
+# The fix
+# +++++++
 #
-# A program knows its parameters by name, and takes the names from a module. So the
-# exporter `wants a module
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/__init__.py#L159>`_;
-# this is its design. There is no counterpart of ``torch.jit.export`` yet (`issue 167631
-# <https://github.com/pytorch/pytorch/issues/167631>`_). The obvious wrapper takes
-# anything:
+# A function without weights needs a ``forward`` and nothing else. A method needs its
+# model, as a submodule; so does a function that uses a model.
 
 
-class Anything(torch.nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *args, **kwargs):
-        return self.function(*args, **kwargs)
-
-
-anything, shapes = Anything(model.encode), {"images": {0: batch}}
-try:
-    torch.export.export(anything, (images,), dynamic_shapes=shapes, strict=False)
-except torch._dynamo.exc.UserError as error:
-    message = str(error).split(". Alternatively")[0]
-else:
-    message = "This release exports it."
-print(message)
-assert "['args']" in message
-
-# %%
-# The names of the arguments are those of *its* ``forward``. The names of the parameters
-# are lost too. The model is hidden behind a bound method, which is not a submodule:
-# look at what the wrapper says its parameters are. Non-strict mode makes constants of
-# tensors that it does not know; since 2.8 it does not even warn. Nobody can load other
-# weights into that program.
-
-print(list(anything.parameters()))
-with warnings.catch_warnings(record=True) as caught:  # for the question below
-    warnings.simplefilter("always")
-    program = torch.export.export(anything, (images,), strict=False)
-warned = any("treat it as a constant" in str(each.message) for each in caught)
-print("state_dict:", list(program.state_dict), "constants:", list(program.constants))
-print("torch warned of it:", warned)
-assert not list(anything.parameters()) and not program.state_dict
-assert len(program.constants) == 2 and warned == (RELEASE < (2, 8))
-
-# %%
-# Strict mode looks the parameter up by name, and fails up to 2.13. A function that uses
-# a global model is the same case, with ``G__`` at the beginning of the name.
-
-try:
-    program = torch.export.export(anything, (images,), strict=True)
-except KeyError as error:
-    program = None
-    print("KeyError:", error)
-else:
-    print("state_dict:", list(program.state_dict), "constants:", len(program.constants))
-assert (program is None) == (RELEASE < (2, 14))
-assert program is None or not program.state_dict
-
-# %%
-# Fix 1: one small module for each method
-# +++++++++++++++++++++++++++++++++++++++
-#
-# With the model as a submodule, and the argument names written out. Works on all
-# releases of this page and in both modes. The price: names get a prefix, ``model.``.
+class Scale(torch.nn.Module):
+    def forward(self, x):
+        return scale(x, by=2.0)
 
 
 class Encode(torch.nn.Module):
@@ -164,61 +113,76 @@ class Encode(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images, scale=1.0):
-        return self.model.encode(images, scale=scale)
+    def forward(self, x):
+        return self.model.encode(x)
 
 
-class Decode(torch.nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, codes):
-        return self.model.decode(codes)
-
-
-codes = model.encode(images)
-encoders, decoders = [], []
-for strict in (False, True):
-    options = {"strict": strict}
-    program = torch.export.export(
-        Encode(model), (images,), dynamic_shapes={"images": {0: batch}}, **options
-    )
-    encoders.append(program)
-    program = torch.export.export(
-        Decode(model), (codes,), dynamic_shapes={"codes": {0: batch}}, **options
-    )
-    decoders.append(program)
-print(list(encoders[0].state_dict))
-assert list(encoders[0].state_dict) == [f"model.{name}" for name in model.state_dict()]
+shapes = {"x": {0: torch.export.Dim("batch", max=1024)}}
+scaled = torch.export.export(Scale(), (x,), dynamic_shapes=shapes, strict=False)
+encoded = torch.export.export(Encode(model), (x,), dynamic_shapes=shapes, strict=False)
+print(list(encoded.state_dict))
 
 # %%
-# Each program has all the weights of the model, also those that it does not use. They
-# are the model's own tensors, so several programs do not take more memory in this
-# process. In files they do, each file has a copy:
-
-
-def written(program):
-    file = io.BytesIO()
-    torch.export.save(program, file)
-    return len(file.getvalue())
-
-
-wide = AutoEncoder()
-wide.up = torch.nn.Linear(2, 100_000)  # 1.2 MB, which encode does not use
-program = torch.export.export(Encode(wide), (images,), strict=False)
-same = program.state_dict["model.up.weight"].data_ptr() == wide.up.weight.data_ptr()
-print("the model's own tensors:", same, "- file over 1 MB:", written(program) > 10**6)
-assert same and written(program) > 10**6
-
-# %%
-# Fix 2: a module with only the parts of the method
-# +++++++++++++++++++++++++++++++++++++++++++++++++
+# Why it happens
+# ++++++++++++++
 #
-# A function of a class works on anything that has the attributes which it uses. Here
-# ``encode`` becomes the ``forward`` of a module that has ``down`` and nothing else.
-# Names of arguments and weights stay as they are, and the file is small. The price: you
-# have to know what the method uses. What is missing is an ``AttributeError``.
+# An exported program has parameters with names, and the names come from a module. So
+# ``export`` `wants a module
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/__init__.py#L159>`_.
+# There is no counterpart of ``torch.jit.export`` (`issue 167631
+# <https://github.com/pytorch/pytorch/issues/167631>`_).
+#
+# That is also why a wrapper for any function is not enough. It hides the model, and the
+# weights become constants without a name, silently: ``state_dict`` is empty, and
+# nobody can load weights into the program. In strict mode up to PyTorch 2.13, it raises
+# ``KeyError: 'L__self___function___self___down_weight'``.
+
+
+class Anything(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args):
+        return self.function(*args)
+
+
+hidden = torch.export.export(Anything(model.encode), (x,), strict=False)
+print("weights:", list(hidden.state_dict), "constants:", list(hidden.constants))
+try:
+    torch.export.export(
+        Anything(model.encode), (x,), dynamic_shapes=shapes, strict=False
+    )
+except torch._dynamo.exc.UserError as error:
+    print(error)
+
+# sphinx_gallery_start_ignore
+assert not hidden.state_dict and len(hidden.constants) == 2
+# sphinx_gallery_end_ignore
+
+# %%
+# A partial, an object with ``__call__`` and a function that uses a global model hide
+# tensors in the same way. Assign these to the wrapper: a module as a submodule, a
+# tensor with ``register_buffer``.
+#
+# Other fixes
+# +++++++++++
+#
+# .. list-table::
+#    :header-rows: 1
+#
+#    * - If
+#      - Do this
+#      - Cost
+#    * - ``encode`` uses a small part of the weights
+#      - a module with that part, and ``forward = AutoEncoder.encode``
+#      - you have to know what the method uses
+#    * - the model has many methods, or names must stay as they are
+#      - ``model.forward = model.decode`` during the export
+#      - the model is patched; a ``lambda`` would change the names of the arguments
+#
+# The programs of one model share its weights in memory. In files they do not: each file
+# has all the weights of the module that was exported, used or not.
 
 
 class OnlyEncode(torch.nn.Module):
@@ -229,107 +193,51 @@ class OnlyEncode(torch.nn.Module):
         self.down = model.down
 
 
-small = torch.export.export(OnlyEncode(wide), (images,), strict=False)
-print(list(small.state_dict), "- file over 1 MB:", written(small) > 10**6)
-assert list(small.state_dict) == ["down.weight", "down.bias"]
-assert written(small) < 10**6
+only = torch.export.export(OnlyEncode(model), (x,), dynamic_shapes=shapes, strict=False)
+print(list(only.state_dict))
+
+codes = model.encode(x)
+model.forward = model.decode
+try:
+    decoded = torch.export.export(
+        model, (codes,), dynamic_shapes={"codes": shapes["x"]}, strict=False
+    )
+finally:
+    del model.forward
+print(list(decoded.state_dict))
 
 # %%
-# Fix 3: lend the method the name forward
-# +++++++++++++++++++++++++++++++++++++++
+# Check
+# +++++
 #
-# For a model with many methods, put one in the place of ``forward`` for the time of the
-# export. All names stay as they are. The price is a model that is patched for a moment:
-# restore it in any case, as here. Do not use a ``lambda``: it has other argument names.
+# The reference is a formula, at sizes that were not traced. Other weights reach the
+# programs that share them, and not the constants.
 
-
-@contextlib.contextmanager
-def as_forward(model, name):
-    model.forward = getattr(model, name)
-    try:
-        yield model
-    finally:
-        del model.forward
-
-
-for name, example, found in (
-    ("encode", images, encoders),
-    ("decode", codes, decoders),
-):
-    argument = next(iter(inspect.signature(getattr(model, name)).parameters))
-    with as_forward(model, name):
-        program = torch.export.export(
-            model, (example,), dynamic_shapes={argument: {0: batch}}, strict=False
-        )
-    found.append(program)
-    assert list(program.state_dict) == list(model.state_dict())
-assert "forward" not in vars(model)
-
-# %%
-# A function
-# ++++++++++
-#
-# A function without weights needs a module too. Write ``forward`` with the arguments of
-# the function. If it uses a model, the model has to be an attribute, as in the first
-# fix.
-
-
-class Normalise(torch.nn.Module):
-    def forward(self, x):
-        return torch.nn.functional.normalize(x, dim=-1)
-
-
-normalise = torch.export.export(
-    Normalise(), (images,), dynamic_shapes={"x": {0: batch}}, strict=False
-).module()
-
-# %%
-# The check
-# +++++++++
-#
-# All programs, against the methods, on batches that were not traced.
-
+before = hidden.module()(x)
+with torch.no_grad():
+    model.down.weight.copy_(torch.randn(2, 6))
+assert not torch.allclose(model.encode(x), before)
 for size in (1, 3, 1024):
-    images = torch.rand(size, 6)
-    codes = model.encode(images)
-    for program in encoders:
-        torch.testing.assert_close(program.module()(images), codes)
-    for program in decoders:
-        torch.testing.assert_close(program.module()(codes), model.decode(codes))
-    expected = torch.nn.functional.normalize(images, dim=-1)
-    torch.testing.assert_close(normalise(images), expected)
-    print(f"batch {size}: same results")
+    x = torch.randn(size, 6)
+    codes = (x @ model.down.weight.T + model.down.bias).tanh()
+    torch.testing.assert_close(scaled.module()(x), 2 * torch.tanh(x))
+    torch.testing.assert_close(encoded.module()(x), codes)
+    torch.testing.assert_close(only.module()(x), codes)
+    expected = codes @ model.up.weight.T + model.up.bias
+    torch.testing.assert_close(decoded.module()(codes), expected)
 try:
-    encoders[0].module()(torch.rand(1025, 6))
+    encoded.module()(torch.rand(1025, 6))
 except (AssertionError, RuntimeError) as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs it."
-print(message)
-assert "1024" in message, message
+    print(error)
 
 # %%
-# An optional argument that was not given is frozen with its default, and the program
-# does not take it (:ref:`l-plot-exporter-inputs-python-scalars`).
-
-try:
-    encoders[0].module()(images, scale=2.0)
-except ValueError as error:
-    message = str(error).strip().splitlines()[0]
-else:
-    message = "This release takes it."
-print(message)
-assert "scale" in message
-
-# %%
-# To remember
-# +++++++++++
+# Summary
+# +++++++
 #
-# * A module with the model as a submodule, and with the argument names of the method.
-# * A bound method, or a function with a global model, hides the parameters: look at the
-#   ``state_dict`` of the program.
-# * Programs of one model share its weights in memory, not in files.
+# * One small module for each function or method; the model is its submodule.
+# * Print ``state_dict``: if it is empty, the weights were hidden.
+# * An argument that is not passed, such as ``by``, becomes a constant:
+#   :ref:`l-plot-exporter-inputs-python-scalars`.
 #
 # Next: :ref:`l-plot-exporter-inputs-args-kwargs` for names of arguments,
-# :ref:`l-plot-exporter-models-encoder-decoder` for a model in two programs, and
-# :ref:`l-plot-exporter-modules-unflatten` to get modules back.
+# :ref:`l-plot-exporter-modules-unflatten` to get submodules back.

@@ -225,8 +225,8 @@ except (AssertionError, RuntimeError) as error:
 # Limitations
 # +++++++++++
 #
-# Non-strict mode is silently wrong here: a symbol is no ``int``, its text is a name such
-# as ``s77``, and ``round`` with negative digits does nothing (`issue 198064
+# Non-strict mode is silently wrong here: a symbol is no ``int``, its text is a name
+# such as ``s77``, and ``round`` with negative digits does nothing (`issue 198064
 # <https://github.com/pytorch/pytorch/issues/198064>`_). Write ``isinstance(n, (int,
 # torch.SymInt))`` and ``(n + 5) // 10 * 10``.
 
