@@ -7,8 +7,8 @@ Use Dim.DYNAMIC when the program accepts only one size
 .. answer::
    :cost: Nothing at run time. The export now fails if the size cannot vary.
 
-   ``Dim.AUTO`` may become static, silently: here the length of ``mask`` has no entry, and
-   the length of ``tokens`` must be equal. ``Dim.DYNAMIC`` makes that an error. With
+   ``Dim.AUTO`` may become static, silently: here the length of ``mask`` has no entry,
+   and the length of ``tokens`` must be equal. ``Dim.DYNAMIC`` makes that an error. With
    PyTorch 2.8 or later, give a range too: ``Dim.DYNAMIC(min=2, max=512)``.
 
    .. code-block:: diff
@@ -27,7 +27,8 @@ Use Dim.DYNAMIC when the program accepts only one size
 
 .. meta::
    :keywords: Dim.AUTO, Dim.DYNAMIC, Dim.DYNAMIC(min=, max=), Dim.STATIC,
-      dynamic shapes, specialized to a constant, range_constraints empty, Expected input to be equal to,
+      dynamic shapes, specialized to a constant, range_constraints empty,
+      Expected input to be equal to,
       Guard failed, silent specialization, maybe_mark_dynamic, _DimHint object is not
       callable
 """

@@ -73,9 +73,9 @@ except torch._dynamo.exc.UserError as error:
     print(error.msg)
 
 # %%
-# Read the first guard. Do not take the suggestion: it describes the example, 20, and means
-# lengths of 4, 12, 20, 28. For an example of 24, torch suggests ``8*_length``, which is
-# right only if the caller pads.
+# Read the first guard. Do not take the suggestion, ``length = 8*_length - 4``: it describes
+# the example, 20, and means lengths of 4, 12, 20, 28. For an example of 24, torch suggests
+# ``8*_length``, which is right only if the caller pads.
 #
 # The fix
 # +++++++
