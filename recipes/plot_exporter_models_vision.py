@@ -13,12 +13,10 @@ Export a vision transformer for any image size
 
    .. code-block:: diff
 
-      -    torch.export.export(vit, (square,), dynamic_shapes=images, strict=False)
+      -    export(vit, (square,), dynamic_shapes=images, strict=False)
       +fixed.embeddings.interpolate_pos_encoding = resize_positions
       +options = {"interpolate_pos_encoding": True}
-      +program = torch.export.export(
-      +    fixed, (wide,), options, dynamic_shapes=any_size, strict=False
-      +)
+      +program = export(fixed, (wide,), options, dynamic_shapes=any_size, strict=False)
 
    Not your case?
 
@@ -48,7 +46,7 @@ import copy
 
 import torch
 import transformers
-from torch.export import Dim
+from torch.export import Dim, export
 
 torch.manual_seed(0)
 config = transformers.ViTConfig(
@@ -64,7 +62,7 @@ square, wide = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 48, 40)
 size = {0: Dim("batch", max=64), 2: Dim("height", max=512), 3: Dim("width", max=512)}
 images = {"pixel_values": size}
 try:
-    torch.export.export(vit, (square,), dynamic_shapes=images, strict=False)
+    export(vit, (square,), dynamic_shapes=images, strict=False)
 except torch._dynamo.exc.UserError as error:
     print(error)
 
@@ -101,9 +99,7 @@ any_size = {
     "pixel_values": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},
     "interpolate_pos_encoding": None,
 }
-program = torch.export.export(
-    fixed, (wide,), options, dynamic_shapes=any_size, strict=False
-)
+program = export(fixed, (wide,), options, dynamic_shapes=any_size, strict=False)
 print(program.range_constraints)
 
 # %%
@@ -118,9 +114,7 @@ print(program.range_constraints)
 # example it excludes 16 patches, the size of the training.
 
 for example, other in ((square, wide), (wide, square)):
-    shortcut = torch.export.export(
-        vit, (example,), options, dynamic_shapes=any_size, strict=False
-    )
+    shortcut = export(vit, (example,), options, dynamic_shapes=any_size, strict=False)
     try:
         shortcut.module()(other, **options)
     except (AssertionError, RuntimeError) as error:
@@ -136,7 +130,7 @@ class IsTracing(torch.nn.Module):
         return x + 1 if torch.jit.is_tracing() else x - 1
 
 
-tracing = torch.export.export(IsTracing(), (torch.zeros(1),), strict=False)
+tracing = export(IsTracing(), (torch.zeros(1),), strict=False)
 assert tracing.module()(torch.zeros(1)) == -1
 
 # %%
@@ -183,7 +177,7 @@ torch.testing.assert_close(
 config = transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)
 convnext = transformers.ConvNextModel(config).eval().requires_grad_(False)
 images = {"pixel_values": any_size["pixel_values"]}
-conv = torch.export.export(convnext, (wide,), dynamic_shapes=images, strict=False)
+conv = export(convnext, (wide,), dynamic_shapes=images, strict=False)
 for shape in ((1, 3, 32, 32), (3, 3, 30, 50), (2, 3, 64, 24)):
     image = torch.rand(*shape)
     torch.testing.assert_close(

@@ -17,14 +17,15 @@ Export a function, or a method other than forward
       +class Scale(torch.nn.Module):
       +    def forward(self, x):
       +        return scale(x, by=2.0)
-       # For a method, __init__ also has self.model = model:
+       # a method: with the model as a submodule
+      +        self.model = model
       +        return self.model.encode(x)
 
    Not your case?
 
    * It is a scripted or compiled model: :ref:`l-plot-exporter-modules-wrapped`.
    * ``must be the arg names ['args']``: :ref:`l-plot-exporter-inputs-args-kwargs`.
-   * An encoder and a decoder with a cache: :ref:`l-plot-exporter-models-encoder-decoder`.
+   * Encoder and decoder with a cache: :ref:`l-plot-exporter-models-encoder-decoder`.
 
 .. meta::
    :keywords: Expected mod to be an instance of torch.nn.Module, functools.partial,
@@ -99,8 +100,7 @@ except NotImplementedError as error:
 # The fix
 # +++++++
 #
-# A function without weights needs a ``forward`` and nothing else. A method needs its
-# model, as a submodule; so does a function that uses a model.
+# A method needs its model as a submodule; so does a function that uses a model.
 
 
 class Scale(torch.nn.Module):
@@ -132,9 +132,9 @@ print(list(encoded.state_dict))
 # There is no counterpart of ``torch.jit.export`` (`issue 167631
 # <https://github.com/pytorch/pytorch/issues/167631>`_).
 #
-# That is also why a wrapper for any function is not enough. It hides the model, and the
-# weights become constants without a name, silently: ``state_dict`` is empty, and
-# nobody can load weights into the program. In strict mode up to PyTorch 2.13, it raises
+# So a wrapper for any function is not enough. It hides the model, and the weights
+# silently become constants: ``state_dict`` is empty, and no weights can be loaded. In
+# strict mode, PyTorch 2.13 and earlier raise
 # ``KeyError: 'L__self___function___self___down_weight'``.
 
 
@@ -161,9 +161,8 @@ assert not hidden.state_dict and len(hidden.constants) == 2
 # sphinx_gallery_end_ignore
 
 # %%
-# A partial, an object with ``__call__`` and a function that uses a global model hide
-# tensors in the same way. Assign these to the wrapper: a module as a submodule, a
-# tensor with ``register_buffer``.
+# Partials, objects with ``__call__`` and functions that use a global model hide tensors
+# in the same way. Assign modules to the wrapper, and register tensors as buffers.
 #
 # Other fixes
 # +++++++++++
@@ -181,8 +180,8 @@ assert not hidden.state_dict and len(hidden.constants) == 2
 #      - ``model.forward = model.decode`` during the export
 #      - the model is patched; a ``lambda`` would change the names of the arguments
 #
-# The programs of one model share its weights in memory. In files they do not: each file
-# has all the weights of the module that was exported, used or not.
+# The programs of one model share its weights in memory. In files they do not: each has
+# all the weights of the exported module, used or not.
 
 
 class OnlyEncode(torch.nn.Module):
@@ -210,13 +209,10 @@ print(list(decoded.state_dict))
 # Check
 # +++++
 #
-# The reference is a formula, at sizes that were not traced. Other weights reach the
-# programs that share them, and not the constants.
+# The reference is a formula, with other weights, at sizes that were not traced.
 
-before = hidden.module()(x)
 with torch.no_grad():
     model.down.weight.copy_(torch.randn(2, 6))
-assert not torch.allclose(model.encode(x), before)
 for size in (1, 3, 1024):
     x = torch.randn(size, 6)
     codes = (x @ model.down.weight.T + model.down.bias).tanh()

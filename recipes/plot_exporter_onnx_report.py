@@ -33,7 +33,8 @@
 # The problem
 # +++++++++++
 #
-# The advice is to report a bug. The cause is further down, without the color codes:
+# The message advises to report a bug; the cause is further down. (Color codes are
+# removed.)
 
 # sphinx_gallery_tags = ["onnx", "conversion fails", "wrong without an error"]
 # sphinx_gallery_wording = "torch.onnx.errors.TorchExportError: Failed to export the model"

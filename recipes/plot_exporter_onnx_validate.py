@@ -103,7 +103,7 @@ except torch._dynamo.exc.UserError as error:
     print(error)
 
 # %%
-# ``Dim.AUTO`` is no better: the input has a symbol, and the output is fixed.
+# ``Dim.AUTO`` is no better: the output is fixed, even where the input has a symbol.
 # ``Dim.DYNAMIC`` and a string, ``"batch"``, raise in PyTorch 2.9 and later.
 # ``verify=True`` runs the file with the example only.
 

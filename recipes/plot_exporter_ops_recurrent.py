@@ -14,6 +14,7 @@ Export an LSTM or GRU with a dynamic length
    .. code-block:: diff
 
       -        return self.head(self.layer(x)[0])
+      +        state = x.new_zeros(1, x.shape[0], 8)
       +        weights = list(self.layer.parameters())
       +        return self.head(lstm(x, state, state, weights))
 
