@@ -1,47 +1,56 @@
 """
 .. _l-plot-exporter-ops-attention:
 
-Make attention masks that follow the length
-===========================================
+"is_causal must be bool, not SymBool": pass a mask
+==================================================
 
-``scaled_dot_product_attention(): argument 'is_causal' must be bool, not SymBool``.
-Or no error at all: the exported model is right for a prompt, and wrong when it gets
-one token and a cache. Masks made with ``torch.vmap`` fail with ``It looks like you're
-calling .item() on a Tensor``.
+.. answer::
+   :cost: A mask of queries x keys at each call; flash kernels on a GPU take none.
 
-This page shows what is constant in an attention node, a mask that is right for any
-two lengths, and which kernel ends up in the graph.
+   ``is_causal`` is one ``bool`` in the exported program and cannot depend on a dynamic
+   length. ``bool(...)`` or an ``if`` freezes it: the program is then silently wrong for
+   one token with a cache. Build a mask from positions.
+
+   .. code-block:: diff
+
+      -        return attend(q, k, v, is_causal=q.shape[2] > 1)
+      +        queries, keys = q.shape[2], k.shape[2]
+      +        position = torch.arange(queries, device=q.device) + (keys - queries)
+      +        mask = torch.arange(keys, device=q.device) <= position[:, None]
+      +        return attend(q, k, v, attn_mask=mask)
+
+   Not your case?
+
+   * ONNX, "only 4D query, key, and value": :ref:`l-plot-exporter-onnx-missing-op`.
+   * A flash kernel is missing: :ref:`l-plot-exporter-ops-decompositions`.
+   * A mask made with ``torch.vmap``, ``TransformerEncoder``: see *Other fixes*.
 
 .. meta::
-   :description: Build the mask from arange and the two lengths instead of passing
-      is_causal, and check one query.
    :keywords: scaled_dot_product_attention, is_causal, SymBool, attention mask, causal
-      mask, vmap mask, TransformerEncoder mask, flash attention for cpu, sdpa_kernel
+      mask, vmap mask, TransformerEncoder mask, flash attention for cpu, sdpa_kernel,
+      garbage after the first token, vmap over calling .item()
 """
 
 # %%
-# The model
-# +++++++++
+# The problem
+# +++++++++++
 #
-# This is the attention of a decoder. With a prompt there are as many queries as keys,
-# and each query must see what came before it. Then the tokens come one by one: one
-# query, and the keys of the whole cache. All of them are in the past, so no mask is
-# needed.
+# A prompt has as many queries as keys; each query sees what came before it. After that
+# there is one query per call, and the keys of the whole cache, all in the past.
 
 # sphinx_gallery_tags = ["operators", "export fails", "wrong without an error"]
 # sphinx_gallery_wording = "exported decoder generates garbage after the first token"
 # sphinx_gallery_wording = "Missing out variants: {'aten::_scaled_dot_product_flash_attention_for_cpu'}"
+# sphinx_gallery_wording = "NYI: querying is_contiguous inside of vmap for memory_format other than torch.contiguous_format"
 
 import torch
-import torch._dynamo
 
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
-attention = torch.nn.functional.scaled_dot_product_attention
+attend = torch.nn.functional.scaled_dot_product_attention
 
 
 class Decoder(torch.nn.Module):
     def forward(self, q, k, v):
-        return attention(q, k, v, is_causal=q.shape[2] > 1)
+        return attend(q, k, v, is_causal=q.shape[2] > 1)
 
 
 def make_inputs(batch, queries, keys, heads=2):
@@ -54,239 +63,146 @@ inputs = make_inputs(batch=3, queries=6, keys=6)
 batch = torch.export.Dim("batch", max=64)
 queries, keys = torch.export.Dim("queries", max=512), torch.export.Dim("keys", max=512)
 shapes = ({0: batch, 2: queries}, {0: batch, 2: keys}, {0: batch, 2: keys})
-
-# %%
-# The symptom
-# +++++++++++
-#
-# Non-strict mode gives the message of the operator. Strict mode, which was the default
-# up to 2.7, wraps it in its own words.
-
 try:
     torch.export.export(Decoder(), inputs, dynamic_shapes=shapes, strict=False)
 except TypeError as error:
-    message = str(error)
-else:
-    message = "This release accepts the comparison."
-print("non-strict:", message)
-assert "must be bool, not SymBool" in message, message
-
-try:
-    torch.export.export(Decoder(), inputs, dynamic_shapes=shapes, strict=True)
-except torch._dynamo.exc.Unsupported as error:
-    message = str(error)
-else:
-    message = "This release accepts the comparison."
-print("strict:    ", message.splitlines()[0][:77])
-assert "TypeError" in message, message
+    print(error)
 
 # %%
-# The usual way out is to decide with ``if``, or to call ``bool``. There is no error
-# any more, and the range of the queries includes 1.
+# With an ``if`` the error is gone: right for a prompt, wrong for one token.
 
 
-class Decides(torch.nn.Module):
+class DecoderIf(torch.nn.Module):
     def forward(self, q, k, v):
         if q.shape[2] > 1:
-            return attention(q, k, v, is_causal=True)
-        return attention(q, k, v)
+            return attend(q, k, v, is_causal=True)
+        return attend(q, k, v)
 
 
-program = torch.export.export(Decides(), inputs, dynamic_shapes=shapes, strict=False)
-exported = program.module()
-torch.testing.assert_close(exported(*inputs), Decides()(*inputs))
-print(sorted(str(r) for r in program.range_constraints.values()))
-
-one_token = make_inputs(batch=3, queries=1, keys=7)
-difference = (exported(*one_token) - Decides()(*one_token)).abs().max()
-print("a prompt:   same result")
-print("one token:  differs by", f"{difference.item():.2f}")
+frozen = torch.export.export(DecoderIf(), inputs, dynamic_shapes=shapes, strict=False)
+torch.testing.assert_close(frozen.module()(*inputs), Decoder()(*inputs))
+token = make_inputs(batch=3, queries=1, keys=7)
+difference = (frozen.module()(*token) - Decoder()(*token)).abs().max()
+print(f"one token: largest difference {difference.item():.2f}")
 assert difference > 0.1
 
 # %%
-# The cause
-# +++++++++
+# The fix
+# +++++++
 #
-# ``is_causal`` is a ``bool`` in the declaration of the operator, so the node holds the
-# answer for the example inputs. A comparison of a dynamic length has no place there.
-
-node = [n for n in program.graph.nodes if "attention" in str(n.target)][0]
-print(node.target, "is_causal =", node.args[5])
-argument = torch.ops.aten.scaled_dot_product_attention.default._schema.arguments[5]
-print("declared as:", argument.type, argument.name)
-assert node.args[5] is True and str(argument.type) == "bool"
-
-# %%
-# No guard protects the program. The exporter assumes that a dynamic length is not 0 or
-# 1, so ``q.shape[2] > 1`` is true without a look at the example:
-# :ref:`l-plot-exporter-shapes-zero-one`. With one query the program then does what
-# ``is_causal`` says for one row: the mask is a lower triangle that begins in the `first
-# column <https://github.com/pytorch/pytorch/issues/103082>`_, so the new token sees the
-# oldest key only.
-
-q, k, v = one_token
-torch.testing.assert_close(exported(q, k, v), v[:, :, :1])
-print(torch.ones(1, 7).tril().int())
-
-# %%
-# Change one thing: make ``is_causal`` a constant of the model. Each half of the
-# decoder is exported without an error, and is right for all its inputs. Two programs
-# are a fix of their own, if a runtime can hold both. See
-# :ref:`l-plot-exporter-modules-method`.
+# The queries are the last positions of the keys: a prompt, one token, or several after
+# a cache.
 
 
-class NewToken(torch.nn.Module):
-    def forward(self, q, k, v):
-        return attention(q, k, v, is_causal=False)
-
-
-decode = torch.export.export(
-    NewToken(), inputs, dynamic_shapes=shapes, strict=False
-).module()
-torch.testing.assert_close(decode(*one_token), Decides()(*one_token))
-print("one token:  same result")
-
-# %%
-# The fix: a mask made of positions
-# +++++++++++++++++++++++++++++++++
-#
-# The queries are the last positions of the keys. Query ``i`` stands at
-# ``i + keys - queries`` and sees the keys up to there. This is one rule for a prompt,
-# for one token, and for several tokens after a cache, and nothing is decided in Python.
-
-
-class Masked(torch.nn.Module):
+class MaskedDecoder(torch.nn.Module):
     def forward(self, q, k, v):
         queries, keys = q.shape[2], k.shape[2]
         position = torch.arange(queries, device=q.device) + (keys - queries)
         mask = torch.arange(keys, device=q.device) <= position[:, None]
-        return attention(q, k, v, attn_mask=mask)
+        return attend(q, k, v, attn_mask=mask)
 
 
-program = torch.export.export(Masked(), inputs, dynamic_shapes=shapes, strict=False)
-exported = program.module()
-strict = torch.export.export(Masked(), inputs, dynamic_shapes=shapes, strict=True)
+program = torch.export.export(
+    MaskedDecoder(), inputs, dynamic_shapes=shapes, strict=False
+)
 
 # %%
-# It works on all releases of this page. The price is a tensor of ``queries * keys``
-# booleans in each call, and a kernel that has to read it. A mask that is cut out of a
-# buffer saves the comparison, and the buffer's size becomes the upper bound of the
-# length: :ref:`l-plot-exporter-shapes-slices`.
+# Why it happens
+# ++++++++++++++
 #
-# The check
-# +++++++++
+# The operator takes a ``bool``: the node holds the answer for the example, ``True``.
+
+for node in frozen.graph.nodes:
+    if node.op == "call_function" and "attention" in node.name:
+        print(node.target._schema.arguments[5].type, node.args[5])
+
+# %%
+# No guard rejects one token: the exporter assumes that a dynamic length is neither 0
+# nor 1 (:ref:`l-plot-exporter-shapes-zero-one`). The causal mask begins `in the first
+# column <https://github.com/pytorch/pytorch/issues/103082>`_, so the new token sees the
+# oldest key only:
+
+q, k, v = token
+torch.testing.assert_close(frozen.module()(q, k, v), v[:, :, :1])
+
+# %%
+# Other fixes
+# +++++++++++
 #
-# Lengths that were not traced, down to one query and one key, with and without a cache.
-
-for size in [(1, 1, 1), (2, 1, 7), (5, 9, 9), (2, 30, 30)]:
-    new_inputs = make_inputs(*size)
-    torch.testing.assert_close(exported(*new_inputs), Decoder()(*new_inputs))
-    torch.testing.assert_close(strict.module()(*new_inputs), Decoder()(*new_inputs))
-    print("batch, queries, keys", size, "same result")
-
-# %%
-# Four tokens after a cache of three: the same rows as those of the whole prompt. Here
-# ``is_causal`` is wrong without any export.
-
-q, k, v = make_inputs(batch=2, queries=7, keys=7)
-whole = attention(q, k, v, is_causal=True)
-torch.testing.assert_close(exported(q[:, :, 3:], k, v), whole[:, :, 3:])
-assert not torch.allclose(Decoder()(q[:, :, 3:], k, v), whole[:, :, 3:])
-
-# %%
-# The number of heads is constant, and checked.
-
-try:
-    exported(*make_inputs(2, 6, 6, heads=3))
-except (AssertionError, RuntimeError) as error:
-    message = str(error)
-else:
-    message = "This release accepts three heads."
-print(message)
-assert "size()[1] == 2" in message or "to be equal to 2" in message, message
-
-# %%
-# Masks made with ``torch.vmap``
-# ++++++++++++++++++++++++++++++
+# .. list-table::
+#    :header-rows: 1
 #
-# Libraries write the rule as a function of four indices and apply ``torch.vmap`` once
-# for each. If the rule reads another tensor, the padding, it indexes that tensor with
-# the indices, and that is where ``item()`` is called.
+#    * - Your case
+#      - Write
+#      - Cost
+#    * - prompt and token are separate calls
+#      - two programs, ``is_causal=True`` and ``is_causal=False``:
+#        :ref:`l-plot-exporter-modules-method`
+#      - two files; no tokens after a cache in the first
+#    * - the same mask at each call
+#      - cut it out of a buffer: :ref:`l-plot-exporter-shapes-slices`
+#      - its size bounds the length
+#    * - a mask made with ``torch.vmap``
+#      - indices that broadcast (``PaddedDecoder``)
+#      - none
+#    * - ``torch.nn.TransformerEncoder``
+#      - ``is_causal=False`` beside the mask
+#      - no kernel for causal masks
+#
+# **Masks made with torch.vmap.** Libraries apply it once per index to a rule. If the
+# rule reads the padding, many releases raise. Call it with indices that broadcast.
 
 
 def rule(padding, offset, b, h, i, j):
     return (j <= i + offset) & padding[b, j]
 
 
-class WithVmap(torch.nn.Module):
-    def make_mask(self, function, indices):
-        for dim in (3, 2, 1, 0):
-            function = torch.vmap(
-                function, tuple(0 if dim == i else None for i in range(4))
-            )
-        return function(*indices)
-
+class VmapDecoder(torch.nn.Module):
     def forward(self, q, k, v, padding):
-        sizes = (q.shape[0], 1, q.shape[2], k.shape[2])
-        offset = k.shape[2] - q.shape[2]
-        indices = [torch.arange(size) for size in sizes]
-        mask = self.make_mask(lambda *ij: rule(padding, offset, *ij), indices)
-        return attention(q, k, v, attn_mask=mask)
+        queries, keys = q.shape[2], k.shape[2]
+        function = rule
+        for dim in (3, 2, 1, 0):
+            in_dims = [0 if n == dim else None for n in range(4)]
+            function = torch.vmap(function, (None, None, *in_dims))
+        b, h = torch.arange(q.shape[0]), torch.arange(1)
+        i, j = torch.arange(queries), torch.arange(keys)
+        mask = function(padding, keys - queries, b, h, i, j)
+        return attend(q, k, v, attn_mask=mask)
+
+
+class PaddedDecoder(torch.nn.Module):
+    def forward(self, q, k, v, padding):
+        queries, keys = q.shape[2], k.shape[2]
+        b = torch.arange(q.shape[0]).view(-1, 1, 1, 1)
+        h = torch.arange(1).view(1, -1, 1, 1)
+        i = torch.arange(queries).view(1, 1, -1, 1)
+        j = torch.arange(keys).view(1, 1, 1, -1)
+        mask = rule(padding, keys - queries, b, h, i, j)
+        return attend(q, k, v, attn_mask=mask)
 
 
 padding = torch.ones(3, 6, dtype=torch.bool)
 padding[1, :2] = padding[2, :4] = False
 padded_inputs, padded_shapes = (*inputs, padding), (*shapes, {0: batch, 1: keys})
-others = [(*make_inputs(3, n, 6), padding) for n in (1, 4)]
-others.append((*make_inputs(1, 1, 1), padding[:1, :1]))
 try:
     torch.export.export(
-        WithVmap(), padded_inputs, dynamic_shapes=padded_shapes, strict=False
+        VmapDecoder(), padded_inputs, dynamic_shapes=padded_shapes, strict=False
     )
 except RuntimeError as error:
-    message = str(error).split(", please")[0]
-else:
-    message = "This release exports the mask made with vmap."
-print(message)
-assert ("This release" in message) == (RELEASE >= (2, 11) and RELEASE != (2, 13))
-
-# %%
-# Since 2.11 most releases export it; 2.13 does so in strict mode only. The rule needs
-# no ``vmap``: it is made of operators that broadcast. Give each index a dimension of
-# its own, and the four of them make the mask. The function stays as it is. This works
-# on all releases, and the graph has no calls of ``vmap``'s machinery in it. More about
-# ``vmap``: :ref:`l-plot-exporter-control-map`.
-
-
-class Broadcast(WithVmap):
-    def make_mask(self, function, indices):
-        shape = [1, 1, 1, 1]
-        views = []
-        for dim, index in enumerate(indices):
-            views.append(index.view(*shape[:dim], -1, *shape[dim + 1 :]))
-        return function(*views)
-
-
-program = torch.export.export(
-    Broadcast(), padded_inputs, dynamic_shapes=padded_shapes, strict=False
+    print(error)
+padded = torch.export.export(
+    PaddedDecoder(), padded_inputs, dynamic_shapes=padded_shapes, strict=False
 )
-for new_inputs in others:
-    q, k, v, mask = new_inputs
-    keys_before = torch.ones(k.shape[2], k.shape[2]).tril().bool()[-q.shape[2] :]
-    expected = attention(q, k, v, attn_mask=keys_before & mask[:, None, None])
-    torch.testing.assert_close(program.module()(*new_inputs), expected)
-print("with padding: same results for", [tuple(i[0].shape[::2]) for i in others])
 
 # %%
-# A mask for ``torch.nn.TransformerEncoder``
-# ++++++++++++++++++++++++++++++++++++++++++
-#
-# The encoder looks at the values of its mask to find out whether it is the causal one.
-# Values are not known during an export.
+# **TransformerEncoder** `compares the values of its mask
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/nn/modules/transformer.py#L1245>`_
+# with the causal one, unless you say what it is. ``False`` is right for any mask; a
+# wrong ``True`` is not noticed.
 
 
 class Encoder(torch.nn.Module):
-    def __init__(self, is_causal):
+    def __init__(self, is_causal=None):
         super().__init__()
         layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
         self.encoder = torch.nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
@@ -297,80 +213,52 @@ class Encoder(torch.nn.Module):
         return self.encoder(x, mask=mask, is_causal=self.is_causal)
 
 
-torch.manual_seed(0)
-encoder, x = Encoder(None).eval(), torch.randn(3, 6, 8)
+original, x = Encoder().eval(), torch.randn(3, 6, 8)
+told = Encoder(is_causal=False).eval()
+told.load_state_dict(original.state_dict())
+x_shapes = ({0: batch, 1: queries},)
 try:
-    torch.export.export(
-        encoder, (x,), dynamic_shapes=({0: batch, 1: queries},), strict=False
-    )
+    torch.export.export(original, (x,), dynamic_shapes=x_shapes, strict=False)
 except RuntimeError as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release knows the causal mask."
-print(message)
-assert "Could not guard on data-dependent expression" in message, message
+    print(str(error).splitlines()[0])
+encoder = torch.export.export(told, (x,), dynamic_shapes=x_shapes, strict=False)
 
 # %%
-# Say what the mask is: ``is_causal=True`` for this one, ``False`` for any other. A
-# wrong ``True`` is not noticed. The encoder then ignores the mask.
+# Check
+# +++++
+#
+# Against the original models, down to one query and one key; tokens after a cache
+# against the last rows of the whole prompt.
 
-encoder.is_causal = True
-program = torch.export.export(
-    encoder, (x,), dynamic_shapes=({0: batch, 1: queries},), strict=False
-)
+decoder = program.module()
+for size in [(1, 1, 1), (2, 1, 7), (5, 9, 9), (64, 1, 512)]:
+    q, k, v = make_inputs(*size)
+    torch.testing.assert_close(decoder(q, k, v), Decoder()(q, k, v))
+q, k, v = make_inputs(batch=2, queries=7, keys=7)
+whole = attend(q, k, v, is_causal=True)
+for past in (1, 3, 6):
+    torch.testing.assert_close(decoder(q[:, :, past:], k, v), whole[:, :, past:])
+for length in (1, 4, 6):
+    q, k, v = make_inputs(3, length, 6)
+    result = padded.module()(q, k, v, padding)
+    before = torch.ones(6, 6, dtype=torch.bool).tril()[-length:]
+    expected = attend(q, k, v, attn_mask=before & padding[:, None, None])
+    torch.testing.assert_close(result, expected)
+    alone = attend(q[2:, :, -1:], k[2:, :, 4:], v[2:, :, 4:])
+    torch.testing.assert_close(result[2:, :, -1:], alone)
 for size in [(1, 1), (2, 9), (5, 3)]:
     x = torch.randn(*size, 8)
-    torch.testing.assert_close(program.module()(x), encoder(x))
-    print("encoder, batch and length", size, "same result")
+    torch.testing.assert_close(encoder.module()(x), original(x))
+try:
+    decoder(*make_inputs(2, 6, 6, heads=3))
+except (AssertionError, RuntimeError) as error:
+    print(error)
 
 # %%
-# Which kernel is in the graph
-# ++++++++++++++++++++++++++++
+# Summary
+# +++++++
 #
-# An exported program holds the operator and not a kernel, so the device that runs it
-# chooses. :meth:`ExportedProgram.run_decompositions
-# <torch.export.ExportedProgram.run_decompositions>` writes it out. What it becomes is
-# up to the table and to the kernel that is chosen at that moment, on that machine.
-
-aten = torch.ops.aten
-program = torch.export.export(Masked(), inputs, dynamic_shapes=shapes, strict=False)
-
-
-def kernels(program):
-    names = [str(node.target) for node in program.graph.nodes]
-    return [n for n in names if "attention" in n or "softmax" in n or "bmm" in n]
-
-
-def table_without(operator):
-    table = torch.export.default_decompositions()
-    table.pop(operator, None)
-    return table
-
-
-flash = aten._scaled_dot_product_flash_attention_for_cpu.default
-found = {
-    "as exported": kernels(program),
-    "default table": kernels(program.run_decompositions()),
-    "flash kept": kernels(program.run_decompositions(table_without(flash))),
-}
-with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-    found["MATH"] = kernels(program.run_decompositions(table_without(flash)))
-for name, targets in found.items():
-    print(f"{name:13}", targets)
-assert found["as exported"] == ["aten.scaled_dot_product_attention.default"]
-assert found["flash kept"] == [str(flash)]
-assert found["default table"] == found["MATH"]
-
-# %%
-# A runtime that misses ``_scaled_dot_product_flash_attention_for_cpu`` was given a
-# program like the third one. Decompose under ``MATH``, or use the default table.
-#
-# To remember
-# +++++++++++
-#
-# * ``is_causal`` is a constant of the program, and fits a prompt only.
-# * Make the mask of positions: ``arange(keys) <= arange(queries) + keys - queries``.
-# * Always check one query, and one query with a cache.
-#
-# Next: :ref:`l-plot-exporter-shapes-zero-one`, :ref:`l-plot-exporter-data-guard` for
-# other decisions about values, and :ref:`l-plot-exporter-models-tiny-llm`.
+# * Build the mask from positions; ``is_causal`` is a constant, and for a prompt only.
+# * Always check one query with a cache.
+# * Next: :ref:`l-plot-exporter-models-tiny-llm`, :ref:`l-plot-exporter-data-lengths`,
+#   :ref:`l-plot-exporter-onnx-missing-op`.
