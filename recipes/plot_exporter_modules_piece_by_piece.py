@@ -4,38 +4,46 @@
 Find the submodule that cannot be exported
 ==========================================
 
-The export of a large model fails, and the traceback ends in torch. Or it takes half an
-hour before it fails. Which of the hundred submodules is it, and is it the only one?
+.. answer::
+   :cost: One eager run, and one export for each module looked at.
 
-This page exports the submodules alone, each with the inputs that it gets in the model,
-and descends only where one fails. Then it mends what it found, or exports the rest of
-the model around it. It also shows the one kind of fault that this cannot find.
+   The export stops at the first fault, and the message shows a line at best. Record
+   what each submodule gets in one eager run, export each alone, and descend only where
+   that fails: ``record`` and ``failing`` are in *The fix*.
+
+   .. code-block:: diff
+
+      -torch.export.export(model, (x,), strict=False)
+      +for name, message in failing(model, record(model, x)).items():
+      +    print(f"{name}: {message}")
+
+   Not your case?
+
+   * All faults, without the modules: :ref:`l-plot-exporter-exporter-draft`.
+   * ``constant (4)``, a lost dimension: :ref:`l-plot-exporter-shapes-find-the-line`.
+   * You have the line already: :ref:`l-plot-exporter-data-guard`.
 
 .. meta::
-   :description: Record the inputs of every submodule in one eager run, export each
-      alone, and look at the innermost ones that fail.
    :keywords: export submodule by submodule, which layer fails, bisect model export,
-      large model export error, draft_export, forward hooks, partial export
+      large model export error, forward hooks, partial export, which module fails
 """
 
 # %%
-# The model
-# +++++++++
+# The problem
+# +++++++++++
 #
-# A small stack of blocks. It stands for a model of many thousand lines.
+# ``clip`` has an ``if`` on a value, and ``head`` makes Python numbers. The message is
+# about the first of them, and does not name it.
 
 # sphinx_gallery_tags = ["modules", "export fails", "how to"]
 # sphinx_gallery_wording = "which part of my model breaks torch.export"
 # sphinx_gallery_wording = "export a large model step by step"
 
-import inspect
+import copy
 
 import torch
-import torch._dynamo
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
-
-pytree = torch.utils._pytree
-Dim = torch.export.Dim
+from torch.fx.experimental import symbolic_shapes
+from torch.utils._pytree import tree_map
 
 
 class Clip(torch.nn.Module):
@@ -43,29 +51,18 @@ class Clip(torch.nn.Module):
         return x * (limit / x.abs().max()) if x.abs().max() > limit else x
 
 
-class Attention(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.qkv, self.out = torch.nn.Linear(8, 24), torch.nn.Linear(8, 8)
-
-    def forward(self, x):
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
-        return self.out(torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v)
-
-
 class Block(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.attention, self.clip = Attention(), Clip()
-        self.norm = torch.nn.LayerNorm(8)
+        self.linear, self.clip = torch.nn.Linear(8, 8), Clip()
 
     def forward(self, x):
-        return self.clip(self.norm(x + self.attention(x)), limit=1.5)
+        return self.clip(self.linear(x), limit=1.5)
 
 
 class Head(torch.nn.Module):
     def forward(self, x):
-        return [row.mean(dim=0).tolist() for row in x]
+        return torch.stack([row * max(row.tolist()) for row in x])
 
 
 class Model(torch.nn.Module):
@@ -79,147 +76,161 @@ class Model(torch.nn.Module):
         x = self.embed(x)
         for block in self.blocks:
             x = block(x)
-        return self.head(x)
+        return self.head(x.mean(dim=1))
 
 
 torch.manual_seed(0)
 model = Model().eval()
-small, large = torch.rand(2, 5, 3), torch.rand(4, 7, 3)
-
-# %%
-# The symptom
-# +++++++++++
-#
-# One error, of the first fault. The message does not name a module.
-
-REFUSED = (
-    GuardOnDataDependentSymNode,
-    torch._dynamo.exc.UserError,
-    RuntimeError,
-    ValueError,
-)
+x = torch.rand(2, 5, 3)
 try:
-    torch.export.export(model, (small,), strict=False)
-except REFUSED as error:
-    message = str(error).strip().splitlines()[0]
-else:
-    message = "This release exports it."
-print(message)
-assert "data-dependent" in message
+    torch.export.export(model, (x,), strict=False)
+except symbolic_shapes.GuardOnDataDependentSymNode as error:
+    print(error)
 
 # %%
-# Record the inputs of each submodule
-# +++++++++++++++++++++++++++++++++++
+# The fix
+# +++++++
 #
-# A hook in front of each module keeps a copy of the first call, in eager mode. It has
-# to be a copy: the model may change the tensor later. Two runs with other sizes tell
-# which dimensions vary (see :ref:`l-plot-exporter-shapes-infer`).
+# All sizes are dynamic where possible. Add exception types if your model raises others.
 
 
-def copied(value):
-    return value.clone() if isinstance(value, torch.Tensor) else value
-
-
+@torch.no_grad()
 def record(model, *args):
     calls, hooks = {}, []
     for name, part in model.named_modules():
 
         def keep(part, args, kwargs, name=name):
-            calls.setdefault(name, pytree.tree_map(copied, (args, kwargs)))
+            calls.setdefault(name, copy.deepcopy((args, kwargs)))
 
         hooks.append(part.register_forward_pre_hook(keep, with_kwargs=True))
-    try:
-        model(*args)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    model(*args)
+    for hook in hooks:
+        hook.remove()
     return calls
 
 
-calls, others = record(model, small), record(model, large)
-silent = {name for name, _ in model.named_modules()} - set(calls)
-print(len(calls), "modules were called, not called:", sorted(silent))
-assert silent == {"blocks"}
-
-# %%
-# A ``ModuleList`` is never called. Nor is a module whose ``forward`` or weight the
-# model uses without calling the module.
-#
-# Export each alone
-# +++++++++++++++++
-#
-# ``bind`` gives each argument its name, so that one dictionary says what is dynamic.
+def sizes(value):
+    if isinstance(value, torch.Tensor):
+        return dict.fromkeys(range(value.dim()), torch.export.Dim.AUTO)
+    return None
 
 
-def dynamic(first, second):
-    if not isinstance(first, torch.Tensor):
-        return None
-    sizes = enumerate(zip(first.shape, second.shape, strict=True))
-    return {i: Dim.DYNAMIC for i, (a, b) in sizes if a != b}
-
-
-def export(part, call, other):
-    signature = inspect.signature(part.forward)
-    first, second = (signature.bind(*a, **k).arguments for a, k in (call, other))
-    shapes = pytree.tree_map(dynamic, dict(first), dict(second))
-    return torch.export.export(
-        part, call[0], call[1], dynamic_shapes=shapes, strict=False
-    )
-
-
-# %%
-# What can be exported needs no further look, what cannot is taken apart. So a model of
-# a hundred parts needs far fewer than a hundred exports. If the export of the whole
-# takes long, begin with ``todo = inside("")``, its largest parts.
-
-
-def inside(name):
-    below = [n for n in calls if n != name and n.startswith(f"{name}." if name else "")]
-    return [n for n in below if not any(n.startswith(f"{other}.") for other in below)]
-
-
-todo, table = [""], {}
-while todo:
-    name = todo.pop(0)
+def fault(part, args, kwargs):
+    shapes = tree_map(sizes, (*args, *kwargs.values()))
     try:
-        export(model.get_submodule(name), calls[name], others[name])
-    except REFUSED as error:
-        table[name] = str(error).strip().splitlines()[0]
-        todo = inside(name) + todo
-    else:
-        table[name] = None
-for name, text in table.items():
-    print(f"{'FAILS' if text else 'ok':6} {name or 'the model'}")
-assert table["blocks.0.attention"] is None and "blocks.0.attention.qkv" not in table
-assert len(table) < len(calls)
+        torch.export.export(part, args, kwargs, dynamic_shapes=shapes, strict=False)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        return str(error).strip().splitlines()[0]
+
+
+def failing(model, calls, name=""):
+    part, message = model.get_submodule(name), None
+    if name in calls:  # a ModuleList is not called
+        message = fault(part, *calls[name])
+        if message is None:
+            return {}
+    found = {}
+    for child, _ in part.named_children():
+        found |= failing(model, calls, f"{name}.{child}".lstrip("."))
+    return found or ({name: message} if message else {})
+
+
+for name, message in failing(model, record(model, x)).items():
+    print(f"{name}: {message}")
+
+# sphinx_gallery_start_ignore
+found = list(failing(model, record(model, x)))
+assert found == ["blocks.0.clip", "blocks.1.clip", "head"], found
+# sphinx_gallery_end_ignore
 
 # %%
-# A module that fails although all its parts work has the fault in its own ``forward``.
-# These are the faults, and their messages are now those of a small model.
+# These are the innermost modules that fail, each a small model with its own message.
+# Fix them and search again: their parents may have faults, too. If the export takes
+# long, begin inside: ``failing(model, calls, "blocks.0")``.
+#
+# Why it happens
+# ++++++++++++++
+#
+# The export runs on tensors without values, and stops at the first operation that needs
+# one. The same module fails alone, and its neighbor does not:
 
-culprits = [
-    name
-    for name, text in table.items()
-    if text and not any(table[part] for part in inside(name))
-]
-for name in culprits:
-    print(f"{name}: {table[name]}")
-assert culprits == ["blocks.0.clip", "blocks.1.clip", "head"]
+calls = record(model, x)
+assert fault(model.blocks[0].clip, *calls["blocks.0.clip"])
+assert fault(model.blocks[0].linear, *calls["blocks.0.linear"]) is None
 
 # %%
-# The first message came from ``blocks.0.clip``. That ``head`` fails as well is
-# something that the export of the whole model would have said only after the first fix.
-# (:ref:`l-plot-exporter-exporter-draft` reports several faults in one run as well,
-# where they are of a kind that it can step over.) A custom class that goes from part to
-# part has to be registered for this, although the whole model does without:
-# :ref:`l-plot-torch-export-with-dynamic-cache-201`.
+# Other fixes
+# +++++++++++
 #
-# What this cannot find
-# +++++++++++++++++++++
+# .. list-table::
+#    :header-rows: 1
 #
-# A fault that lies between two parts. ``Keep`` returns as many rows as the mask says.
-# Alone, ``Pool`` gets them as an input, and an input has a size that a guard can be put
-# on. In the model nobody knows the size. Both parts work, and their parent is accused.
+#    * - The module that fails
+#      - Do this
+#      - Cost
+#    * - is yours
+#      - rewrite its ``forward``
+#      - none
+#    * - comes from a library
+#      - replace the class of the instance, as below
+#      - a copy of its ``forward`` to maintain
+#    * - cannot be changed
+#      - a custom operator that calls it: :ref:`l-plot-exporter-ops-custom`
+#      - the program needs Python and this code
+#    * - is not needed in the program
+#      - export the rest, and call it in Python
+#      - two steps
+#
+# Both classes are replaced; weights stay where they are:
+
+
+class ClipTensor(Clip):
+    def forward(self, x, *, limit):
+        largest = x.abs().max()
+        return x * torch.where(largest > limit, limit / largest, 1.0)
+
+
+class MaxHead(Head):
+    def forward(self, x):
+        return x * x.amax(dim=1, keepdim=True)
+
+
+fixed = copy.deepcopy(model)
+for part in fixed.modules():
+    if isinstance(part, Clip):
+        part.__class__ = ClipTensor
+fixed.head.__class__ = MaxHead
+assert failing(fixed, record(fixed, x)) == {}
+shapes = (
+    {0: torch.export.Dim("batch", max=64), 1: torch.export.Dim("length", max=64)},
+)
+program = torch.export.export(fixed, (x,), dynamic_shapes=shapes, strict=False)
+
+# %%
+# Check
+# +++++
+#
+# The reference is the original model, at sizes that were not traced, with values that
+# are clipped and values that are not.
+
+for size in ((1, 2), (3, 9), (64, 40)):
+    for factor in (0.1, 10.0):
+        x = factor * torch.randn(*size, 3)
+        torch.testing.assert_close(program.module()(x), model(x))
+        clipped = model.blocks[0].linear(model.embed(x)).abs().max() > 1.5
+        assert clipped == (factor == 10)
+try:
+    program.module()(torch.rand(2, 5, 4))
+except (AssertionError, RuntimeError) as error:
+    print(error)
+
+# %%
+# Limitations
+# +++++++++++
+#
+# A fault can lie between two modules. ``Keep`` makes a size that depends on values, and
+# ``Pool`` compares it. Alone, ``Pool`` gets the rows as an input, whose size is known.
+# Both can be exported, and the search names the parent.
 
 
 class Keep(torch.nn.Module):
@@ -241,127 +252,20 @@ class KeepAndPool(torch.nn.Module):
         return self.pool(self.keep(x, mask))
 
 
-between, few = KeepAndPool(), torch.arange(12)
-runs = [record(between, torch.rand(n, 3), few[:n] > 3) for n in (9, 12)]
-outcome = {}
-for name in ("keep", "pool", ""):
-    try:
-        export(between.get_submodule(name), runs[0][name], runs[1][name])
-    except GuardOnDataDependentSymNode as error:
-        outcome[name] = str(error).strip().splitlines()[0]
-    else:
-        outcome[name] = "ok"
-    print(f"{name or 'the model'}: {outcome[name]}")
-assert outcome["keep"] == outcome["pool"] == "ok" and "u0 > 3" in outcome[""]
+between = KeepAndPool()
+calls = record(between, torch.rand(9, 3), torch.arange(9) > 3)
+print(failing(between, calls))
 
 # %%
-# A ``u0`` in the message of a parent whose parts work is the sign: look for the part
-# that makes the size, and for the one that compares it
-# (:ref:`l-plot-exporter-data-guard`).
+# The sign is ``u0`` in the message of a parent. Objects that pass between modules, such
+# as a cache, have to be registered: :ref:`l-plot-torch-export-with-dynamic-cache-201`.
 #
-# The fixes
-# +++++++++
+# Summary
+# +++++++
 #
-# Each of the other faults is now a small problem. The ``if`` becomes ``torch.where``
-# (:ref:`l-plot-exporter-control-cond`), and lists of numbers are made outside of the
-# model. Replace the class of the parts that fail; this works for classes of a library,
-# too.
-
-
-class ClipTensor(Clip):
-    def forward(self, x, *, limit):
-        largest = x.abs().max()
-        return x * torch.where(largest > limit, limit / largest, 1.0)
-
-
-class MeanHead(Head):
-    def forward(self, x):
-        return x.mean(dim=1)
-
-
-expected = torch.tensor(model(small))
-for block in model.blocks:
-    block.clip.__class__ = ClipTensor
-model.head.__class__ = MeanHead
-torch.testing.assert_close(model(small), expected)
-program = export(model, ((small,), {}), ((large,), {}))
-print(list(program.range_constraints.values()))
-assert len(program.range_constraints) == 2
-
-# %%
-# A part that nobody can change
-# +++++++++++++++++++++++++++++
+# * Record the inputs in one eager run, then export the modules alone.
+# * A parent named although its parts work has the fault in its ``forward``, or between
+#   two parts.
 #
-# If a part has to stay as it is, make it a custom operator: the program calls it and
-# does not look inside (:ref:`l-plot-exporter-ops-custom`). The price: the program needs
-# Python and this code wherever it runs, and no compiler can improve the part.
-
-original = Clip()
-library = torch.library.Library("cookbook", "DEF")
-library.define("clip(Tensor x, float limit) -> Tensor")
-library.impl(
-    "clip",
-    lambda x, limit: original(x, limit=limit).clone(),
-    "CompositeExplicitAutograd",
-)
-torch.library.register_fake(
-    "cookbook::clip", lambda x, limit: torch.empty_like(x), lib=library
-)
-
-
-class ClipOperator(Clip):
-    def forward(self, x, *, limit):
-        return torch.ops.cookbook.clip(x, limit)
-
-
-for block in model.blocks:
-    block.clip.__class__ = ClipOperator
-around = export(model, ((small,), {}), ((large,), {}))
-targets = [str(node.target) for node in around.graph.nodes]
-print(targets.count("cookbook.clip.default"), "calls of the operator")
-assert targets.count("cookbook.clip.default") == 2
-
-# %%
-# The check
-# +++++++++
-#
-# Both programs against the model with its original parts, on sizes that were not
-# traced, and with values that are clipped.
-
-for block in model.blocks:
-    block.clip.__class__ = Clip
-model.head.__class__ = Head
-for batch, length in [(1, 1), (3, 9), (8, 40)]:
-    for factor in (0.1, 10.0):
-        x = factor * torch.rand(batch, length, 3)
-        expected = torch.tensor(model(x))
-        torch.testing.assert_close(program.module()(x), expected)
-        torch.testing.assert_close(around.module()(x), expected)
-    print(f"batch {batch}, length {length}: same results")
-try:
-    program.module()(torch.rand(2, 5, 4))
-except (AssertionError, RuntimeError) as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs it."
-print(message)
-assert "== 3" in message or "equal to 3" in message, message
-
-# %%
-# The registration of the operator ends with this page.
-
-library._destroy()
-
-# %%
-# To remember
-# +++++++++++
-#
-# * One eager run gives the inputs of all submodules; each can then be exported alone.
-# * A module that fails while all its parts work is the one to mend, or one of its parts
-#   makes a size (``u0``) that another part compares.
-# * A custom operator keeps a part that cannot be exported, for programs that run in
-#   Python.
-#
-# Next: :ref:`l-plot-exporter-shapes-find-the-line` for a dimension instead of an error,
-# :ref:`l-plot-exporter-exporter-draft` for a report of the whole model, and
-# :ref:`l-plot-exporter-data-guard` for the message of this page.
+# Next: :ref:`l-plot-exporter-data-guard` for an ``if`` on a value,
+# :ref:`l-plot-exporter-data-mask` for sizes that a mask decides.

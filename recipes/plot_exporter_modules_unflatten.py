@@ -1,45 +1,60 @@
 """
 .. _l-plot-exporter-modules-unflatten:
 
-Get the modules of a program back
-=================================
+Replace a submodule of an exported program
+==========================================
 
-The program is one flat graph, and you want to replace a submodule, quantise one, or
-send its parts to two devices. ``torch.export.unflatten`` makes modules again, but a
-swapped one fails with ``forward() takes 2 positional arguments but 4 were given``, or
-it runs and the numbers are wrong. Or ``unflatten`` itself says ``Child module
-'getattr(L['fn'], '0')' is not a descendant of parent module``.
+.. answer::
+   :cost: You choose the modules at the export.
 
-This page unflattens a program, shows how the new modules are called, and swaps two of
-them.
+   ``torch.export.unflatten`` makes modules again, but calls them with what their piece
+   of the graph reads, in its own order. A replacement fails, or silently computes wrong
+   results. ``preserve_module_call_signature`` keeps the arguments.
+
+   .. code-block:: diff
+
+      -program = torch.export.export(model, (x,), dynamic_shapes=shapes, strict=False)
+      +program = torch.export.export(
+      +    model,
+      +    (x,),
+      +    dynamic_shapes=shapes,
+      +    strict=False,
+      +    preserve_module_call_signature=("block",),
+      +)
+
+   Not your case?
+
+   * One argument too many, ``is not a descendant``, or the result is exported again:
+     see *Other fixes*.
+   * You want to change single operators: :ref:`l-plot-exporter-after-edit`.
 
 .. meta::
-   :description: Export with preserve_module_call_signature for the modules to be
-      swapped, unflatten, look at the calls, and assign the new ones.
    :keywords: torch.export.unflatten, UnflattenedModule, swap submodule,
       InterpreterModule, preserve_module_call_signature, nn_module_stack,
       replace a layer in an exported program, is not a descendant of,
-      no flat args adapter specified
+      export an unflattened module again, no flat args adapter specified
 """
 
 # %%
-# The model
-# +++++++++
+# The problem
+# +++++++++++
 #
-# A residual block with two positional arguments, and a mean over a dynamic length with
-# a keyword argument.
+# The program is unflattened. Then a copy of the model's own block is put in the place
+# of the block: nothing should change.
 
 # sphinx_gallery_tags = ["modules", "run fails", "wrong without an error"]
 # sphinx_gallery_wording = "replace a submodule of an exported program"
 # sphinx_gallery_wording = "wrong result after swapping a module of torch.export.unflatten"
+# sphinx_gallery_wording = "There is no flat args adapter specified. Are you sure you are calling this with the right arguments?"
+# sphinx_gallery_wording = "export the result of torch.export.unflatten again"
+# sphinx_gallery_wording = "Child module 'getattr(L['fn'], '0')' is not a descendant of parent module 'L['fn']'"
 
 import copy
 import warnings
 
 import torch
 
-RELEASE = tuple(int(number) for number in torch.__version__.split(".")[:2])
-Dim = torch.export.Dim
+warnings.simplefilter("ignore")  # unflatten warns of attributes that it adds later
 
 
 class Block(torch.nn.Module):
@@ -52,8 +67,8 @@ class Block(torch.nn.Module):
 
 
 class Mean(torch.nn.Module):
-    def forward(self, x, *, mask):
-        return (x * mask.unsqueeze(-1)).sum(dim=1) / x.shape[1]
+    def forward(self, x):
+        return x.sum(dim=0) / x.shape[0]
 
 
 class Model(torch.nn.Module):
@@ -61,152 +76,95 @@ class Model(torch.nn.Module):
         super().__init__()
         self.first, self.block, self.mean = torch.nn.Linear(3, 4), Block(), Mean()
 
-    def forward(self, x, mask):
+    def forward(self, x):
         x = self.first(x)
-        return self.mean(self.block(x.tanh(), x), mask=mask)
-
-
-def make_inputs(batch, length):
-    return torch.randn(batch, length, 3), (torch.rand(batch, length) > 0.3).float()
+        return self.mean(self.block(x.tanh(), x))
 
 
 torch.manual_seed(0)
-model, inputs = Model().eval(), make_inputs(2, 5)
-sizes = {0: Dim("batch", max=64), 1: Dim("length", max=64)}
-options = {"dynamic_shapes": {"x": sizes, "mask": sizes}, "strict": False}
-program = torch.export.export(model, inputs, **options)
+model = Model().eval()
+x = torch.rand(2, 3)
+shapes = {"x": {0: torch.export.Dim("batch", max=64)}}
+program = torch.export.export(model, (x,), dynamic_shapes=shapes, strict=False)
+plain = torch.export.unflatten(program)
+assert torch.allclose(plain(x), model(x))
+
+plain.block = copy.deepcopy(model.block)
+print(f"wrong by {(plain(x) - model(x)).abs().max().item():.2f}")
 
 # %%
-# Back to modules
-# +++++++++++++++
-#
-# The names are those of the model, the classes are not: each module is a piece of the
-# graph. The weights have their old names, and are copies: what happens to them does not
-# reach the model.
+# The same with ``mean``, which gets too many arguments:
 
-
-def unflatten(program):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some releases warn of nodes to be filled
-        return torch.export.unflatten(program)
-
-
-unflat = unflatten(program)
-for name, part in unflat.named_modules():
-    print(f"{name or 'the model':12} {type(part).__name__}")
-assert {"first", "block.linear", "mean"} <= {name for name, _ in unflat.named_modules()}
-torch.testing.assert_close(unflat(*inputs), model(*inputs))
-shared = unflat.first.weight.data_ptr() == model.first.weight.data_ptr()
-print("shares its weights with the model:", shared)
-assert unflat.state_dict().keys() == model.state_dict().keys() and not shared
-
-# %%
-# The symptoms
-# ++++++++++++
-#
-# Put a module of the same class in the place of ``mean``. It is called with too many
-# arguments.
-
-unflat.mean = Mean()
+plain.mean = Mean()
 try:
-    unflat(*inputs)
+    plain(x)
 except TypeError as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release calls the new module."
-print(message)
-assert "takes 2 positional arguments but 4 were given" in message, message
-
-# %%
-# Worse is ``block``. This puts back what was there, a copy of the model's own block:
-# nothing may change. There is no error, and the result is another one.
-
-unflat = unflatten(program)
-unflat.block = copy.deepcopy(model.block)
-difference = (unflat(*inputs) - model(*inputs)).abs().max().item()
-print(f"wrong by {difference:.2f}")
-assert difference > 0.1
-
-# %%
-# The cause
-# +++++++++
-#
-# A piece of a graph takes what it reads. It has no ``forward`` with names, and the
-# order has nothing to do with the model's. This is how the graph calls the pieces:
-
-
-def show_calls(unflat):
-    found = {}
-    for node in unflat.graph.nodes:
-        if node.op == "call_module" and node.target in ("block", "mean"):
-            found[node.target] = (len(node.args), list(node.kwargs))
-            print(node.target, [str(arg) for arg in node.args], node.kwargs)
-    return found
-
-
-counts = show_calls(unflatten(program))
-assert counts == {"block": (2, []), "mean": (3, [])}
-
-# %%
-# ``block`` reads ``x.tanh()`` first and ``skip`` after it, and what is read later is
-# `put in front
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/unflatten.py#L1326>`_.
-# So ``forward`` gets the two in the other order. They have the same shape, and nobody
-# complains. Swap them by hand, and the result is right:
-
-unflat = unflatten(program)
-original = copy.deepcopy(model.block)
-
-
-class OtherOrder(torch.nn.Module):
-    def forward(self, skip, x):
-        return original(x, skip)
-
-
-unflat.block = OtherOrder()
-torch.testing.assert_close(unflat(*inputs), model(*inputs))
+    print(error)
 
 # %%
 # The fix
 # +++++++
-#
-# ``preserve_module_call_signature`` keeps the arguments of the modules that it names.
-# It works on all releases of this page and in both modes. The price: you decide at the
-# export which modules can be swapped.
 
-options["preserve_module_call_signature"] = ("block", "mean")
-for strict in (True, False):
-    options["strict"] = strict
-    program = torch.export.export(model, inputs, **options)
-    unflat = unflatten(program)
-    unflat.block = copy.deepcopy(model.block)
-    torch.testing.assert_close(unflat(*inputs), model(*inputs))
-counts = show_calls(unflat)
-assert counts == {"block": (2, []), "mean": (2, ["mask"])}
+program = torch.export.export(
+    model,
+    (x,),
+    dynamic_shapes=shapes,
+    strict=False,
+    preserve_module_call_signature=("block",),
+)
+unflat = torch.export.unflatten(program)
+unflat.block = copy.deepcopy(model.block)
 
 # %%
-# One argument too many
-# +++++++++++++++++++++
+# Why it happens
+# ++++++++++++++
 #
-# Look at ``mean`` again: ``mask`` has its name, but there is one more in front, the
-# input ``x`` of the model. A graph reads each dynamic size once, at the first tensor
-# that has it, and this piece needs the length. `The source says so
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/unflatten.py#L1296>`_;
-# `issue 132930 <https://github.com/pytorch/pytorch/issues/132930>`_ discusses it.
+# A piece of a graph has no ``forward`` with names. What it reads becomes its arguments,
+# and what it reads later is `put in front
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/unflatten.py#L1326>`_.
+# ``block`` gets ``skip``, which is ``first``, before ``tanh``; the shapes are equal.
+# ``mean`` gets the size that it divides by.
 
-unflat.mean = Mean()
-try:
-    unflat(*inputs)
-except TypeError as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release calls the new module."
-print(message)
-assert "takes 2 positional arguments but 3" in message, message
+for node in plain.graph.nodes:
+    if node.op == "call_module":
+        print(node.target, node.args)
+
+
+class SkipFirst(Block):
+    def forward(self, skip, x):
+        return super().forward(x, skip)
+
+
+swapped = torch.export.unflatten(
+    torch.export.export(model, (x,), dynamic_shapes=shapes, strict=False)
+)
+swapped.block = SkipFirst()
+swapped.block.load_state_dict(model.block.state_dict())
+torch.testing.assert_close(swapped(x), model(x))
 
 # %%
-# What is added stands in front. So drop it, as many as the call has more than the class
-# takes.
+# Other fixes
+# +++++++++++
+#
+# .. list-table::
+#    :header-rows: 1
+#
+#    * - If
+#      - Do this
+#    * - a preserved module gets one argument too many: it reads a dynamic size
+#      - drop the first arguments, as ``DropFirst`` does
+#    * - ``must be the arg names ['args']``: the unflattened module is exported again
+#      - a wrapper with named arguments, and ``strict=False``, as ``Again`` does
+#    * - ``is not a descendant of parent module``: a ``Sequential``, exported in strict
+#        mode by PyTorch 2.8 or earlier
+#      - ``strict=False``, or make it a submodule
+#    * - ``no flat args adapter``: a different number of inputs
+#      - call it with the inputs of the export
+#
+# A graph reads each size once, at the first tensor that has it. So the preserved
+# ``mean`` gets `the input of the model
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/unflatten.py#L1296>`_ in
+# front (`issue 132930 <https://github.com/pytorch/pytorch/issues/132930>`_).
 
 
 class DropFirst(torch.nn.Module):
@@ -214,110 +172,95 @@ class DropFirst(torch.nn.Module):
         super().__init__()
         self.part, self.extra = part, extra
 
-    def forward(self, *args, **kwargs):
-        return self.part(*args[self.extra :], **kwargs)
+    def forward(self, *args):
+        return self.part(*args[self.extra :])
 
 
-extra = counts["mean"][0] - 1
-assert extra == 1
-unflat.mean = DropFirst(Mean(), extra)
-torch.testing.assert_close(unflat(*inputs), model(*inputs))
-
-# %%
-# A Sequential as the model
-# +++++++++++++++++++++++++
-#
-# Up to 2.9, strict mode writes ``getattr(L['fn'], '0')`` beside the nodes of a
-# ``Sequential`` that is itself the model, where the name should be (`issue 130931
-# <https://github.com/pytorch/pytorch/issues/130931>`_). Up to 2.8 ``unflatten`` fails
-# on that, 2.9 puts all in one part with an odd name. Printed are the names beside the
-# first node, then the parts.
-
-sequential = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
-
-
-def names(program):
-    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
-    return [name for name, _ in nodes[0].meta["nn_module_stack"].values()]
-
-
-for strict in (False, True):
-    flat = torch.export.export(sequential, inputs[:1], strict=strict)
-    try:
-        parts = unflatten(flat)
-    except RuntimeError as error:
-        parts, message = None, str(error)
-    else:
-        message = f"parts: {[name for name, _ in parts.named_children()]}"
-    print(f"strict={strict}: {names(flat)}\n    {message}")
-    assert (names(flat) == ["", "0"]) == (not strict or RELEASE >= (2, 10))
-    assert (parts is None) == (strict and RELEASE < (2, 9)), message
+both = torch.export.unflatten(
+    torch.export.export(
+        model,
+        (x,),
+        dynamic_shapes=shapes,
+        strict=False,
+        preserve_module_call_signature=("block", "mean"),
+    )
+)
+for node in both.graph.nodes:
+    if node.op == "call_module":
+        print(node.target, node.args)
+both.mean = DropFirst(Mean(), extra=1)
 
 # %%
-# Use ``strict=False``, or put the ``Sequential`` into a module of your own. Both work
-# on all releases of this page.
+# The ``forward`` of an unflattened module takes ``*args``. Strict mode raises
+# ``Unsupported`` even for the wrapper.
 
 
-class Boxed(torch.nn.Module):
-    def __init__(self, inner):
+class Again(torch.nn.Module):
+    def __init__(self, unflat):
         super().__init__()
-        self.inner = inner
+        self.unflat = unflat
 
     def forward(self, x):
-        return self.inner(x)
+        return self.unflat(x)
 
 
-boxed = unflatten(torch.export.export(Boxed(sequential), inputs[:1], strict=True))
-torch.testing.assert_close(boxed(inputs[0]), sequential(inputs[0]))
+try:
+    torch.export.export(unflat, (x,), dynamic_shapes=shapes, strict=False)
+except torch._dynamo.exc.UserError as error:
+    print(str(error).splitlines()[0])
+again = torch.export.export(Again(unflat), (x,), dynamic_shapes=shapes, strict=False)
 
 # %%
-# The check
-# +++++++++
+# A ``Sequential`` as the model, in both modes:
+
+sequential = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+try:
+    torch.export.unflatten(torch.export.export(sequential, (x,), strict=True))
+except (AssertionError, RuntimeError) as error:
+    print(error)
+layers = torch.export.unflatten(torch.export.export(sequential, (x,), strict=False))
+print([name for name, _ in layers.named_children()])
+
+# %%
+# Check
+# +++++
 #
-# First with the model's own parts, as above: this finds arguments in another order.
-# Then with other weights, on sizes that were not traced.
+# The model's own part first, as above: this finds arguments in a wrong order. Then new
+# weights, at sizes that were not traced; the reference is the model with them. The
+# program exported again keeps its weights.
 
-other = Block().eval()
-model.block = other
-unflat.block = other
-for batch, length in [(1, 1), (3, 7), (64, 2)]:
-    inputs = make_inputs(batch, length)
-    torch.testing.assert_close(unflat(*inputs), model(*inputs))
-    print(f"batch {batch}, length {length}: same results")
-
-# %%
-# Ranges are verified, and so is the number of inputs. What the code of the model
-# compared (*guards*) is not part of the modules: see
-# :ref:`l-plot-exporter-after-guards`.
-
+torch.testing.assert_close(unflat(x), model(x))
+torch.testing.assert_close(layers(x), sequential(x))
+before = copy.deepcopy(model)
+unflat.block = both.block = model.block = Block().eval()
+assert not torch.allclose(model(x), before(x))
+for size in (1, 3, 64):
+    rows = torch.randn(size, 3)
+    torch.testing.assert_close(unflat(rows), model(rows))
+    torch.testing.assert_close(both(rows), model(rows))
+    torch.testing.assert_close(again.module()(rows), before(rows))
 try:
-    unflat(*make_inputs(65, 5))
+    unflat(torch.rand(65, 3))
 except RuntimeError as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs it."
-print(message)
-assert "to be <= 64, but got 65" in message, message
-
-try:
-    unflat(inputs[0])
-except TypeError as error:
-    message = str(error).splitlines()[0]
-else:
-    message = "This release runs it."
-print(message)
-assert "no flat args adapter" in message, message
+    print(error)
 
 # %%
-# To remember
+# Limitations
 # +++++++++++
 #
-# * ``unflatten`` gives pieces with the old names, copies of the weights, and arguments
-#   in an order of their own.
-# * Name the modules that you want to swap in ``preserve_module_call_signature``, and
-#   count the arguments of their calls.
+# The weights of an unflattened module are copies. It does not verify the guards of the
+# program: :ref:`l-plot-exporter-after-guards`.
+
+with torch.no_grad():
+    model.first.weight.zero_()
+assert not torch.allclose(unflat(x), model(x))
+
+# %%
+# Summary
+# +++++++
+#
+# * Name the modules to be replaced in ``preserve_module_call_signature``.
 # * Before you swap in something new, swap in the original: nothing may change.
 #
-# Next: :ref:`l-plot-exporter-after-edit` to change single nodes,
-# :ref:`l-plot-exporter-after-move` for other weights, and
-# :ref:`l-plot-exporter-modules-wrapped` for quantised modules.
+# Next: :ref:`l-plot-exporter-after-edit` for single operators,
+# :ref:`l-plot-exporter-modules-wrapped` for quantized modules.
