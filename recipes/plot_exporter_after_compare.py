@@ -8,8 +8,8 @@ Find the first layer where the exported program differs
    :cost: One slow run; every intermediate value is kept in memory.
 
    The outputs alone do not say where a difference starts. Keep the value of every node
-   with ``torch.fx.Interpreter`` and compare with what the submodules of the model return.
-   The first that differs is the place. Copy ``first_difference`` from *The fix*.
+   with ``torch.fx.Interpreter`` and compare with what the submodules of the model
+   return. The first that differs is the place. Copy ``first_difference`` from *The fix*.
 
    .. code-block:: diff
 
@@ -172,8 +172,8 @@ for path, kind in div.meta["nn_module_stack"].values():
 # +++++++++++
 #
 # **Compare node by node with a second export** of the model as it is now. If the
-# second program is right, something that the model reads has changed since the first export,
-# and the first node that differs reads it. If it is as wrong as the first, the trace
+# second program is right, something that the model reads has changed since the first
+# export, and the first node that differs reads it. If it is as wrong as the first, the trace
 # is at fault: read the lines above. Cost: a second export; both graphs must have the
 # same nodes.
 
@@ -247,7 +247,7 @@ except (AssertionError, RuntimeError) as error:
 # +++++++
 #
 # * Values: ``torch.fx.Interpreter`` on ``program.module()``. Module:
-#   ``nn_module_stack``. Line: ``stack_trace``. Node of the former program: ``from_node``.
+#   ``nn_module_stack``. Line: ``stack_trace``. Node before a pass: ``from_node``.
 #
 # Usual causes are :ref:`l-plot-exporter-wrong-constants` and
 # :ref:`l-plot-exporter-wrong-state`. To change the node that you found:

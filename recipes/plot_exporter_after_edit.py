@@ -104,8 +104,8 @@ torch.export.save(edited, io.BytesIO())
 #
 # ``save`` calls ``validate``, which `wants
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_export/verifier.py#L75>`_
-# a ``val`` in each node: a tensor without data that tells dtype and shape. Give the node
-# one, and the next message is about the signature, which has the old name. The code
+# a ``val`` in each node: a tensor without data that tells dtype and shape. Give the
+# node one, and the next message is about the signature, which has the old name. The code
 # still computes a ReLU:
 
 new.meta["val"] = aten.gelu.default(new.args[0].meta["val"])
@@ -236,7 +236,7 @@ assert not torch.equal(after(x)[1], model(x)[1])
 # Summary
 # +++++++
 #
-# * Edit the graph, then ``run_decompositions({})``; call ``validate()`` after each pass.
+# * Edit the graph, then ``run_decompositions({})``; call ``validate()`` after it.
 # * It may replace ``to`` by ``_to_copy``, and in-place operators by functional ones.
 #
 # The first node that differs: :ref:`l-plot-exporter-after-compare`. Files:

@@ -14,8 +14,8 @@ Replace FFT and complex numbers with real arithmetic
 
    .. code-block:: diff
 
-      -        spectrum = torch.stft(x, SIZE, HOP, window=self.window, return_complex=True)
-      -        return spectrum.abs()
+      -        y = torch.stft(x, SIZE, HOP, window=self.window, return_complex=True)
+      -        return y.abs()
       +        real, imaginary = conv1d(x, self.kernels, stride=HOP).chunk(2, dim=1)
       +        return torch.sqrt(real**2 + imaginary**2)
 
@@ -59,8 +59,8 @@ class Spectrogram(torch.nn.Module):
         self.register_buffer("window", torch.hann_window(SIZE))
 
     def forward(self, x):
-        spectrum = torch.stft(x, SIZE, HOP, window=self.window, return_complex=True)
-        return spectrum.abs()
+        y = torch.stft(x, SIZE, HOP, window=self.window, return_complex=True)
+        return y.abs()
 
 
 torch.manual_seed(0)
@@ -133,9 +133,9 @@ assert complex_nodes(program) == []
 
 class Filter(Spectrogram):
     def forward(self, x):
-        spectrum = torch.stft(x, SIZE, HOP, window=self.window, return_complex=True)
-        spectrum = spectrum * torch.linspace(1, 0, SIZE // 2 + 1)[:, None]
-        return torch.istft(spectrum, SIZE, HOP, window=self.window, length=x.shape[1])
+        y = torch.stft(x, SIZE, HOP, window=self.window, return_complex=True)
+        y = y * torch.linspace(1, 0, SIZE // 2 + 1)[:, None]
+        return torch.istft(y, SIZE, HOP, window=self.window, length=x.shape[1])
 
 
 class Frequencies(torch.nn.Module):

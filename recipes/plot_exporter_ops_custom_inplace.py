@@ -20,7 +20,7 @@ Name in mutates_args what a custom operator writes into
 
    * Operators of torch do the writing: :ref:`l-plot-exporter-effects-mutation`.
    * "There was no fake impl registered": :ref:`l-plot-exporter-ops-custom`.
-   * The operator is still there: :ref:`l-plot-exporter-wrong-state`.
+   * The operator is still in the graph: :ref:`l-plot-exporter-wrong-state`.
 
 .. meta::
    :keywords: mutates_args, in-place custom operator, auto_functionalized_v2, mutation
@@ -125,6 +125,7 @@ print("exported:  ", operators(exported))
 print("undeclared:", operators(lost))
 print("declared:  ", operators(program))
 print(program.graph_signature.buffers_to_mutate)
+assert "cache" in program.graph_signature.buffers_to_mutate.values()
 
 # %%
 # Other fixes

@@ -81,7 +81,7 @@ class Answer:
         ]
 
     def fix(self, cells: list[str]) -> int | None:
-        """Return the number of the cell with the fix: the first with an added line.
+        """Return the number of the cell that has most of the added lines: the fix.
 
         Parameters
         ----------
@@ -89,10 +89,8 @@ class Answer:
             The code of each cell, as its page shows it.
         """
         wanted = set(self.lines("+"))
-        for number, code in enumerate(cells):
-            if wanted & {bare(line) for line in code.splitlines()}:
-                return number
-        return None
+        found = [len(wanted & {bare(line) for line in c.splitlines()}) for c in cells]
+        return found.index(max(found)) if any(found) else None
 
     def unproved(self, cells: list[str]) -> list[str]:
         """Return the lines of the change that no cell has."""
