@@ -133,6 +133,7 @@ torch.testing.assert_close(package(x), model(in_memory_order))
 # ranges itself (PyTorch 2.7 or later). Set it before the process starts, or at least
 # before the first call. Cost: a few comparisons per call; and a batch of one is out of
 # range, as the example was larger (:ref:`l-plot-exporter-shapes-zero-one`).
+# PyTorch 2.9 raises ``run_func_(...) API call failed``; the reason is on stderr.
 
 os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
 checking = torch._inductor.aoti_load_package(path)
