@@ -48,10 +48,6 @@ SECTIONS = (
 )
 REQUIRED = ("The problem", "The fix", "Why it happens", "Check", "Summary")
 
-#: The recipes that do not answer first yet, and how many there were at the most.
-OLD_FORM = set((ROOT / "tests/old_form.txt").read_text("utf-8").split())
-MOST_OLD = 0
-
 #: Exceptions that also mean that the recipe itself is wrong.
 BROAD = {"BaseException", "Exception"}
 
@@ -113,10 +109,8 @@ def test_nothing_is_left_to_write(path):
 
 @each_recipe
 def test_symptom_is_shown(path):
-    """A recipe raises its symptom live; in the old form it says when it does not."""
+    """A recipe raises its symptom live."""
     tries = [node for node in nodes(path) if isinstance(node, ast.Try)]
-    if path.stem in OLD_FORM:
-        tries = [node for node in tries if node.orelse]
     assert any(node.handlers for node in tries), (
         "Show what fails: catch it with try and except, by its type, and print it."
     )
@@ -126,9 +120,6 @@ def test_symptom_is_shown(path):
 def test_answer_is_there(path):
     """A recipe has an answer, and its sections in their order."""
     about = recipe.read(path)
-    if path.stem in OLD_FORM:
-        assert not about.answer, "It has an answer: take it out of tests/old_form.txt."
-        return
     assert about.answer, (
         "Write the directive '.. answer::' under the title: CONTRIBUTING.md says how."
     )
@@ -143,12 +134,6 @@ def headings(path: Path) -> list[str]:
     """Return the titles of the sections of a recipe."""
     text = path.read_text("utf-8")
     return re.findall(r"^# (\S.*)\n# \+{3,}$", text, re.MULTILINE)
-
-
-def test_old_form_only_shrinks():
-    """The list of recipes without an answer names recipes, and not more than it did."""
-    assert {path.stem for path in RECIPES} >= OLD_FORM
-    assert len(OLD_FORM) <= MOST_OLD
 
 
 @each_recipe
