@@ -16,6 +16,7 @@ Replace FFT and complex numbers with real arithmetic
 
       -        y = torch.stft(x, SIZE, HOP, window=self.window, return_complex=True)
       -        return y.abs()
+      +        x = pad(x[:, None], (SIZE // 2, SIZE // 2), mode="reflect")
       +        real, imaginary = conv1d(x, self.kernels, stride=HOP).chunk(2, dim=1)
       +        return torch.sqrt(real**2 + imaginary**2)
 

@@ -117,7 +117,7 @@ class Front:
     wordings
         Other wordings of the symptom, which the recipe does not print.
     answer
-        What a reader needs who has no time; None for a recipe in the old form.
+        What a reader needs who has no time; None if the page has none.
     """
 
     name: str

@@ -55,7 +55,7 @@ def test_row_of_links(page):
 
 
 def test_recipe_without_an_answer(site):
-    """The row stands under the title of a recipe in the old form."""
+    """The row stands under the title of a recipe without an answer."""
     page = soup(site.folder / "html/auto_recipes/plot_unicode.html")
     row = page.select_one("h1 + .recipe-links")
     words = ["Notebook", "Script", "Zip", "Go to the end"]
