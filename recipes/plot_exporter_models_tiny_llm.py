@@ -294,6 +294,16 @@ for cls in (DynamicCache, ExportCache):
     except (TypeError, ValueError) as error:
         print("\n".join(str(error).splitlines()[:2]))
 
+# sphinx_gallery_start_ignore
+for registry in (
+    torch.utils._pytree.SUPPORTED_NODES,
+    torch.utils._pytree.SUPPORTED_SERIALIZED_TYPES,
+    torch.fx._pytree.SUPPORTED_NODES,
+    torch.fx._pytree.SUPPORTED_NODES_EXACT_MATCH,
+):
+    registry.pop(DynamicCache, None)
+# sphinx_gallery_end_ignore
+
 # %%
 # Summary
 # +++++++

@@ -220,4 +220,5 @@ except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
 #
 # A newer ``onnxscript`` or PyTorch may have the translation. Next:
 # :ref:`l-plot-exporter-ops-custom`, :ref:`l-plot-exporter-ops-decompositions` for
-# decompositions of your own, :ref:`l-plot-exporter-onnx-validate` to check the file.
+# decompositions of your own, :ref:`l-plot-exporter-ops-attention` for masks of attention,
+# :ref:`l-plot-exporter-onnx-validate` to check the file.

@@ -125,7 +125,7 @@ assert found["x"] == (None, Dim.DYNAMIC, None)
 #      - ``Dim.AUTO`` for every dimension
 #      - dynamic is what the model allows; what it does not is static, silently
 #    * - tensors in classes of your own
-#      - :class:`torch.export.ShapesCollection`, by tensor and not by path
+#      - ``ShapesCollection``, by tensor and not by path
 #      - needs the same tensors at the export
 #    * - a wish for names
 #      - a name for each size, and torch's suggestions
