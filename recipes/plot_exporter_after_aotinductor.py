@@ -36,7 +36,7 @@ Fix wrong results of an AOTInductor package
 # A normalization is compiled with a dynamic batch; this takes some seconds. Contiguous
 # inputs give the right result, other layouts and dtypes do not.
 
-# sphinx_gallery_tags = ["after the export", "conversion fails", "wrong without an error"]
+# sphinx_gallery_tags = ["after the export", "wrong without an error", "how to"]
 # sphinx_gallery_needs_program = "g++"
 # sphinx_gallery_wording = "torch._inductor.exc.InvalidCxxCompiler: No working C++ compiler found"
 # sphinx_gallery_wording = "AOTInductor returns wrong results"
