@@ -140,6 +140,9 @@ for variant, example in ((model, x), (model, x[:, :3]), (NoTail(), x)):
 #    * - only ``7/3 <= n``, or ``Expected op to be '==', got <= for 7/3 <= n``
 #      - ``min=3``, the next integer; then read the guard that is reported
 #      - none
+#    * - a bound that comes from a ``torch._check`` in one branch of ``torch.cond``
+#      - leave the check out of the branch: :ref:`l-plot-exporter-control-cond-rules`
+#      - none
 #    * - any other
 #      - ``Dim.DYNAMIC``, or ``Dim.DYNAMIC(min=5, max=16)`` in PyTorch 2.8 and later
 #      - the export succeeds, and sizes that the guard excludes are rejected at run time;

@@ -117,6 +117,10 @@ for node in found.graph.nodes:
 #    * - ``max=`` for one of ``past``, ``new`` and their sum
 #      - a third name, ``Dim("total")``, without ``max``
 #      - the sum has no limit of its own
+#    * - nothing: ``x.size()[1] = 7 is not equal to y.size()[1] = 12``, and these sizes are
+#        independent
+#      - a ``Dim`` for each of the two
+#      - none
 #    * - anything
 #      - ``Dim.DYNAMIC`` for all related dimensions; with bounds,
 #        ``Dim.DYNAMIC(min=2, max=64)``, in PyTorch 2.8 and later
