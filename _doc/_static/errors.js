@@ -7,6 +7,7 @@
 
 (() => {
   const WAIT = 150; // milliseconds after the last key
+  const FEW = 80; // characters that may be words to search for, and no message
 
   function element(name, text, properties = {}) {
     const made = Object.assign(document.createElement(name), properties);
@@ -147,7 +148,7 @@
       if (answers.length) {
         if (!certain) status.append("No exact match. Closest recipes: ");
         status.append(linkTo(link));
-      } else if (text) status.append(...nothing());
+      } else if (text) status.append(...nothing(text));
       form.dataset.answered = text.length; // what has been answered, for tests
     }
 
@@ -159,12 +160,14 @@
       });
     }
 
-    function nothing() {
+    /* Words that are no message are better looked for in the search. */
+    function nothing(text) {
+      const query = text.length <= FEW ? `?${new URLSearchParams({ q: text })}` : "";
       return [
         "No recipe matches. Look into the tables of ",
         element("a", "the topics", { href: `${root}${address("topics/start-here")}` }),
         ", or use the ",
-        element("a", "search", { href: `${root}${address("search")}` }),
+        element("a", "search", { href: `${root}${address("search")}${query}` }),
         ".",
       ];
     }
