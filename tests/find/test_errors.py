@@ -167,6 +167,15 @@ def test_real_errors_are_answered(box, name):
     assert wrong["usual"] <= usual, wrong
 
 
+def test_a_few_words_are_searched_for(box):
+    """The search gets what is too short to be a message, and nothing else."""
+    link = box.locator("#error-status a").last
+    assert ask(box, "zebra crossing") == []
+    assert link.get_attribute("href").endswith("search.html?q=zebra+crossing")
+    assert ask(box, UNRELATED["pip"]) == []
+    assert link.get_attribute("href").endswith("search.html")
+
+
 @pytest.mark.parametrize("name", UNRELATED)
 def test_no_answer_to_something_else(box, name):
     """A text that has nothing to do with export gets no confident answer."""
