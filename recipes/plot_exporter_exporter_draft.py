@@ -205,6 +205,11 @@ try:
 except torch._subclasses.fake_tensor.DataDependentOutputException as error:
     print(type(error).__name__, error)
 
+# sphinx_gallery_start_ignore
+del os.environ["TORCH_DTRACE"], print
+folder.cleanup()
+# sphinx_gallery_end_ignore
+
 # %%
 # * File names may be missing: torch `writes each one once per process
 #   <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/_logging/structured.py#L20>`_.
@@ -214,11 +219,6 @@ except torch._subclasses.fake_tensor.DataDependentOutputException as error:
 # * Before PyTorch 2.8 there is no public ``draft_export``.
 # * Compilers fail on a draft program: ``'int' object has no attribute 'node'`` (`issue
 #   140625 <https://github.com/pytorch/pytorch/issues/140625>`_).
-
-# sphinx_gallery_start_ignore
-del os.environ["TORCH_DTRACE"], print
-folder.cleanup()
-# sphinx_gallery_end_ignore
 
 # %%
 # Summary

@@ -117,7 +117,7 @@ class Eigenvalues(torch.nn.Module):
         return torch.linalg.eigvalsh(x @ x.mT)
 
 
-with tempfile.TemporaryDirectory() as folder:
+def write_report(folder):
     try:
         torch.onnx.export(
             Eigenvalues(),
@@ -129,6 +129,10 @@ with tempfile.TemporaryDirectory() as folder:
         )
     except torch.onnx.OnnxExporterError as error:
         print(error.__cause__.__cause__)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    write_report(folder)
     (name,) = os.listdir(folder)
     with open(os.path.join(folder, name), encoding="utf-8") as file:
         report = file.read()

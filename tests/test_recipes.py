@@ -52,6 +52,10 @@ EXPECTED_ON_STDERR = {
         r".*_export/utils\.py:\d+: FutureWarning: `torch\.utils\._pytree\._register"
         r"|  _register_pytree_node\($"
     ),
+    "its advice on the mode, on axes and on the old exporter of ONNX": (
+        r".*: UserWarning: (Exporting a model while it is in training mode|# )"
+        r"|.*: (DeprecationWarning: You are using the legacy|TracerWarning: )"
+    ),
     "the graph of an export that failed": r"class GraphModule\(|def forward\(| +\S",
     "a traceback that it, or onnxscript, logs": (
         r"--- Logging error ---|Traceback |During handling |Call stack:|Message: |\t"
@@ -75,6 +79,10 @@ EXPECTED_ON_STDERR = {
         r"|  warnings\.warn\($"
     ),
 }
+
+
+#: Where packages and the recipe lie, which a page does not show.
+PLACES = re.compile(r"[^\s\"'(]*/site-packages/|(?<=\()(?:[\w.-]+/)+(?=plot_\w+\.py:)")
 
 
 def unexpected(stderr: str) -> list[str]:
@@ -256,7 +264,7 @@ def test_recipe_runs_as_a_script(path, take, environment):
     taken = take(path, "py")
     done = run_script(taken, environment(taken.requirements))
     assert done.returncode == 0, done.stderr
-    printed = done.stdout.replace(f"{taken.folder}/", "")
+    printed = PLACES.sub("", done.stdout.replace(f"{taken.folder}/", ""))
     assert lines(printed) == lines("\n".join(printed_by(taken.notebook)))
     assert unexpected(done.stderr) == []
     assert taken.files() == [path.name]

@@ -230,7 +230,7 @@ def test_an_answer_says_what_to_do(box):
     """An answer has the link to the cell, the message, the releases and the advice."""
     ask(box, "cannot mutate tensors with frozen storage")
     first = box.locator("#error-matches li").first
-    assert "#cell-" in first.locator("a").get_attribute("href")
+    assert "#cell-" in first.locator(".error-links a").last.get_attribute("href")
     assert "frozen storage" in first.locator("code").inner_text()
     assert "PyTorch 2." in first.locator(".error-releases").inner_text()
     assert len(first.locator(".error-advice").inner_text()) > 20

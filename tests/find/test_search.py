@@ -49,12 +49,12 @@ def ask(page, query):
     [
         (
             "move_to_device_pass",  # in code
-            "Move a program to another device, dtype or set of weights",
+            "Move an exported program to another device or dtype",
             "after the export",
         ),
         (
             '"allocated size does not match required size"',  # in an output
-            "Split by lengths, repeat by durations",
+            "Replace split(lengths.tolist()) with segment numbers",
             "data-dependent values",
         ),
         (
@@ -64,7 +64,7 @@ def ask(page, query):
         ),
         (
             "Dim.AUTO",  # in a title
-            "Dim.AUTO turns static without a word",
+            "Use Dim.DYNAMIC when the program accepts only one size",
             "dynamic shapes",
         ),
     ],
@@ -144,7 +144,7 @@ def test_late_answers_are_dropped(search):
     """The hits are those of the last question, which is in the address."""
     page = search()
     page.get_by_label("Search for").fill("onnx")
-    assert ask(page, "move_to_device_pass")[0].startswith("Move a program")
+    assert ask(page, "move_to_device_pass")[0].startswith("Move an exported program")
     assert page.url.endswith("?q=move_to_device_pass")
     assert ask(page, "") == []
 
@@ -157,7 +157,7 @@ def test_side_bar_leads_to_the_search(browser, html, serve):
     page.locator(".sidebar-search").fill("move_to_device_pass")
     page.keyboard.press("Enter")
     page.wait_for_selector("form[data-answered]")
-    assert titles(page)[0].startswith("Move a program")
+    assert titles(page)[0].startswith("Move an exported program")
     page.close()
 
 
@@ -168,7 +168,7 @@ def test_from_a_disk(browser, html):
     page.goto((html / "search.html").as_uri() + "?q=detection")
     page.wait_for_selector("#search-results li")
     assert "opened from a disk" in page.locator("#search-status").inner_text()
-    assert "A detection head" in page.locator("#search-results").inner_text()
+    assert "Export a detector" in page.locator("#search-results").inner_text()
     page.close()
 
 
