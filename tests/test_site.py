@@ -137,7 +137,7 @@ def exports(name):
 
 def test_links_to_the_api_in_prose(html):
     """So does a name in the prose."""
-    page = soup(html / "auto_recipes/plot_exporter_exporter_with_dynamic_cache.html")
+    page = soup(html / "auto_recipes/plot_exporter_onnx_validate.html")
     assert page.select_one(f'p a[href="{EXPORT}"]')
 
 
