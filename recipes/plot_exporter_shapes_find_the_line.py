@@ -173,11 +173,9 @@ except torch._dynamo.exc.UserError as error:
 # The log, here with ``Dim.AUTO``. In a shell, set ``TORCH_LOGS="dynamic"`` instead.
 
 torch._logging.set_logs(dynamic=logging.INFO)
-# sphinx_gallery_start_ignore
 handler = logging.Handler()
-handler.emit = lambda record: print(record.getMessage())
+handler.emit = lambda record: print(record.getMessage())  # on stdout
 logging.getLogger("torch.fx.experimental.symbolic_shapes").handlers[:] = [handler]
-# sphinx_gallery_end_ignore
 torch.export.export(model, (x,), dynamic_shapes=auto, strict=False)
 torch._logging.set_logs()
 

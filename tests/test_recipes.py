@@ -81,8 +81,10 @@ EXPECTED_ON_STDERR = {
 }
 
 
-#: Where packages and the recipe lie, which a page does not show.
-PLACES = re.compile(r"[^\s\"'(]*/site-packages/|(?<=\()(?:[\w.-]+/)+(?=plot_\w+\.py:)")
+#: What a page does not show: where packages and the recipe lie, and colors.
+LEFT_OUT = re.compile(
+    r"[^\s\"'(]*/site-packages/|(?<=\()(?:[\w.-]+/)+(?=plot_\w+\.py:)|\x1b\[\d*m"
+)
 
 
 def unexpected(stderr: str) -> list[str]:
@@ -264,7 +266,7 @@ def test_recipe_runs_as_a_script(path, take, environment):
     taken = take(path, "py")
     done = run_script(taken, environment(taken.requirements))
     assert done.returncode == 0, done.stderr
-    printed = PLACES.sub("", done.stdout.replace(f"{taken.folder}/", ""))
+    printed = LEFT_OUT.sub("", done.stdout.replace(f"{taken.folder}/", ""))
     assert lines(printed) == lines("\n".join(printed_by(taken.notebook)))
     assert unexpected(done.stderr) == []
     assert taken.files() == [path.name]
@@ -276,7 +278,8 @@ def test_recipe_runs_as_a_notebook(path, take, kernels, tmp_path):
     """Each cell prints what the notebook shows, and neither file nor kernel is left."""
     taken = take(path, "ipynb")
     places = Places(taken.name, taken.notebook)
-    printed = [places.in_script(text) for text in execute(taken, tmp_path / "jupyter")]
+    found = execute(taken, tmp_path / "jupyter")
+    printed = [LEFT_OUT.sub("", places.in_script(text)) for text in found]
     assert [*map(lines, printed)] == [*map(lines, printed_by(taken.notebook))]
     assert taken.files() == [f"{path.stem}.ipynb"]
 
