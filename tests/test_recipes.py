@@ -316,7 +316,7 @@ class Places:
 
     def in_script(self, text: str) -> str:
         """Return a text with places in the script instead of those in cells."""
-        pattern = r"[^\s\"]*/ipykernel_\d+/(\d+\.py)(:|\", line )(\d+)"
+        pattern = r"[^\s\"(]*/ipykernel_\d+/(\d+\.py)(:|\", line )(\d+)"
         text = re.sub(pattern, self._translated, text)
         return re.sub(r"^line (\d+): (.+)$", self._told, text, flags=re.MULTILINE)
 
