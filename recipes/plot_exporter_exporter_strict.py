@@ -155,10 +155,6 @@ except (torch._dynamo.exc.Unsupported, AssertionError) as error:
 #      - fails
 #      - a constant
 #      - compute it in ``__init__``
-#    * - a hook or a loss: ``Tried to emit a second graph``, ``No Tensor Operations Found``
-#      - fails in old versions
-#      - works
-#      - nothing
 #    * - a lock, a clock
 #      - fails
 #      - happens at the export only

@@ -108,7 +108,7 @@ no_longer_lazy = torch.export.export(lazy, (x,), **options)
 #
 #    * - Your model is
 #      - Write this
-#    * - ``compiled = torch.compile(model)``; the graph may also be empty, ``return ()``
+#    * - ``compiled = torch.compile(model)``
 #      - ``export(model, ...)``, or ``export(compiled._orig_mod, ...)``
 #    * - a model with a compiled part
 #      - ``outer.inner = outer.inner._orig_mod``; or ``strict=True``, and names of
@@ -121,8 +121,7 @@ no_longer_lazy = torch.export.export(lazy, (x,), **options)
 #      - ``lazy(x)``, then ``export(lazy, ...)``
 #    * - ``torch.jit.script(model)``, ``torch.jit.trace(model, ...)``
 #      - ``export(model, ...)``; without the model: ``TS2EPConverter``, see below
-#    * - ``quantize_dynamic(model, ...)``, ``torch.ao.quantization.convert(model)``; the
-#        traceback may end in ``_fakify_script_objects``
+#    * - ``quantize_dynamic(model, ...)``, ``torch.ao.quantization.convert(model)``
 #      - ``export(model, ...)``, then quantize the program with PT2E of torchao
 #    * - a model with quantized tensors
 #      - integers, scale and zero point, see below

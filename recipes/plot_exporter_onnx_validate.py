@@ -185,9 +185,6 @@ for wrong in (torch.rand(3, 7), torch.rand(3, 6, dtype=torch.float64)):
 #    * - two inputs with one ``batch``
 #      - not compared; one row is broadcast
 #      - check before the call
-#    * - a mixture of experts, a loop over the experts that were hit
-#      - the choice of the example; ``invalid expand shape``
-#      - :ref:`l-plot-exporter-data-experts`
 #    * - the program is right
 #      - wrong values, or it does not load
 #      - update ``onnxscript``; try ``optimize=False``

@@ -251,8 +251,7 @@ assert torch.equal(own.total, torch.zeros(3))
 #
 # * State is a buffer that is changed in place. Only that works in both modes, and after
 #   ``run_decompositions()``.
-# * The warning ``was assigned during export`` means that the state is lost. The one about
-#   a ``get_attr`` node is harmless if the tensor never changes.
+# * The warning ``was assigned during export`` means that the state is lost.
 # * Next: a position that is a number is a constant,
 #   :ref:`l-plot-exporter-inputs-python-scalars`, and :ref:`l-plot-exporter-data-item`
 #   if it comes out of a tensor.

@@ -10,7 +10,7 @@ Call eval() before the export, not on the program
    The mode is a Python attribute. During the export it becomes an argument of
    ``dropout`` and ``batch_norm``, and a branch on ``self.training`` is decided. A module
    starts in train mode, and ``eval()`` on the program raises ``Calling eval() is not
-   supported yet``, or that an exported module cannot call it.
+   supported yet``.
 
    .. code-block:: diff
 

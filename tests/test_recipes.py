@@ -54,7 +54,6 @@ EXPECTED_ON_STDERR = {
     ),
     "its use of its own functions that will be removed": (
         r".*site-packages/torch/\S+\.py:\d+: FutureWarning: "
-        r"|.*_check_is_size will be removed"
     ),
     "its advice on the mode, on axes and on the old exporter of ONNX": (
         r".*: UserWarning: (Exporting a model while it is in training mode|# )"
