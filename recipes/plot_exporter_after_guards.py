@@ -37,7 +37,7 @@ Guard failed: x.size()[0] == 4
 # left out of ``dynamic_shapes``.
 
 # sphinx_gallery_tags = ["after the export", "run fails", "wrong without an error"]
-# sphinx_gallery_wording = "the exported program refuses another batch size"
+# sphinx_gallery_wording = "the exported program rejects a different batch size"
 # sphinx_gallery_wording = "Expected input l_args_0_.shape[0] to be equal to 4"
 # sphinx_gallery_wording = "exported program accepts the wrong dtype"
 # sphinx_gallery_wording = "Expected input at *args[0].shape[1] to be equal to 3, but got 1. If you meant for this dimension to be dynamic, please re-export and specify dynamic_shapes"

@@ -157,7 +157,7 @@ except ValueError as error:
 #      - ``TorchExportableModuleWithStaticCache`` of transformers
 #      - the cache is part of the program, for one batch size
 #    * - the model has sliding windows
-#      - ``StaticCache``; or the exporters of ``transformers.exporters`` (5.0 and later)
+#      - ``StaticCache``; or the exporters of ``transformers.exporters``
 #      - see *Limitations*
 #
 # The registration of transformers calls ``update``, which concatenates to an empty

@@ -41,7 +41,7 @@ Slice a dynamic length so that every length still works
 # sphinx_gallery_needs_torch = "2.8"
 # sphinx_gallery_wording = "exported program returns too few chunks"
 # sphinx_gallery_wording = "exported program does not broadcast a batch of 1"
-# sphinx_gallery_wording = "sequence longer than the example is refused after export"
+# sphinx_gallery_wording = "sequence longer than the example is rejected after export"
 # sphinx_gallery_wording = "Guard failed: (3 + x.size()[1]) // 4 == 5"
 
 import torch

@@ -48,10 +48,6 @@ EXPECTED_ON_STDERR = {
         r".*copyreg.py:\d+: FutureWarning: `isinstance\(treespec, LeafSpec\)` .*"
         r"|  return cls.__new__\(cls, \*args\)"
     ),
-    "its own, when register_dataclass registers": (
-        r".*_export/utils\.py:\d+: FutureWarning: `torch\.utils\._pytree\._register"
-        r"|  _register_pytree_node\($"
-    ),
     "its use of its own functions that will be removed": (
         r".*site-packages/torch/\S+\.py:\d+: FutureWarning: "
     ),
@@ -69,7 +65,7 @@ EXPECTED_ON_STDERR = {
         r"|Failed to convert the model to the target"
     ),
     "onnxruntime's, of a run that fails": r"\x1b\[(1;31m.*\[E:onnxruntime|m$)",
-    "AOTInductor's, of an input that a package refuses": r"Error: input_handles\[",
+    "AOTInductor's, of an input that a package rejects": r"Error: input_handles\[",
     "its own, about the list in which an LSTM keeps its weights": (
         r".*UserWarning: The tensor attributes self\.layer\._flat_weights"
     ),

@@ -76,7 +76,7 @@ def test_skeleton_has_the_topic_of_its_name(root, name, topic):
     ],
 )
 def test_wrong_name(root, name, message):
-    """A name that no recipe can have is refused, and nothing is written."""
+    """A name that no recipe can have is rejected, and nothing is written."""
     before = sorted(root.rglob("*"))
     with pytest.raises(new.RecipeNameError, match=message):
         new.create(name, root)

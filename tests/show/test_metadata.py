@@ -89,7 +89,7 @@ def test_no_repository(without):
 
 @pytest.mark.parametrize("address", ["github.com/a/b", "https://github.com/a", "x"])
 def test_wrong_repository(make_site, monkeypatch, address):
-    """An address that no link can be made of is refused, with a remedy."""
+    """An address that no link can be made of is rejected, with a remedy."""
     monkeypatch.setenv("REPOSITORY_URL", address)
     site = make_site().build()
     assert site.returncode != 0

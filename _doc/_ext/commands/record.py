@@ -56,7 +56,7 @@ class RecordError(Exception):
 def requirements(release: str) -> str:
     """Return the site's requirements with another release of torch, or the nightly.
 
-    torch 2.11 and 2.12 refuse the pinned setuptools: a release takes what it can have.
+    The pinned setuptools is too new for torch 2.11 and 2.12, which then take another.
     """
     text = (ROOT / "requirements.txt").read_text("utf-8")
     torch = "--pre\ntorch" if release == NIGHTLY else f"torch=={release}"

@@ -177,7 +177,7 @@ class RecipeBackend(ParallelBackendBase):
                     # which warns of them when the build is over.
                     process.join(EXIT)
                     return report, ""
-            except EOFError:  # the process ended without a word
+            except EOFError:  # the process ended and sent nothing
                 process.join(GRACE)
             logger.info("%s", (place / "stderr").read_text("utf-8", "replace"))
             return None, _cause_of_death(process, job)

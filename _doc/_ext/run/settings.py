@@ -52,7 +52,7 @@ def environment() -> Iterator[None]:
 
 
 def check(_: Sphinx, config: Config) -> None:
-    """Refuse settings that cannot be followed."""
+    """Reject settings that cannot be followed."""
     if config.recipe_jobs < 0:
         raise ConfigError(
             f"recipe_jobs is {config.recipe_jobs}: give 1 or more, or 0 for all cores."

@@ -23,7 +23,7 @@ _COLAB = "https://colab.research.google.com/github/"
 
 
 def _check(app: Sphinx, config: Config) -> None:
-    """Refuse an address that no link can be made of."""
+    """Reject an address that no link can be made of."""
     address = config.repository
     if address and not re.fullmatch(rf"{_GITHUB}[\w.-]+/[\w.-]+/?", address):
         raise ConfigError(
