@@ -99,7 +99,7 @@ def test_old_python(tmp_path):
 
 
 def test_other_python(tmp_path):
-    """make says so if the environment that is there is of a different Python."""
+    """Make says so if the environment that is there is of a different Python."""
     script(tmp_path / "bin/python", "echo Python 3.99.0")
     (tmp_path / "made").touch()
     done = make("html", f"PYTHON={sys.executable}", f"VENV={tmp_path}")
