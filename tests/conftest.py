@@ -150,7 +150,8 @@ def make_site(tmp_path_factory):
     def make(*names: str, folder: Path | None = None) -> Site:
         folder = folder or tmp_path_factory.mktemp("site")
         shutil.copytree(ROOT / "tests/site/_doc", folder / "_doc", dirs_exist_ok=True)
-        shutil.copytree(ROOT / "_doc/inventories", folder / "_doc/inventories")
+        for shared in ("inventories", "releases"):
+            shutil.copytree(ROOT / "_doc" / shared, folder / "_doc" / shared)
         (folder / "recipes").mkdir()
         header = "recipes/GALLERY_HEADER.rst"
         shutil.copy(ROOT / "tests/site" / header, folder / header)

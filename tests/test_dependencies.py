@@ -69,7 +69,9 @@ def test_transcript(site):
     site.build()
     after = read_at(site)
     read = {name for name in after if after[name] != before[name]}
-    assert read == {"auto_recipes/plot_differs", "releases"}
+    lists = {name for name in read if name.startswith("releases")}
+    assert read - lists == {"auto_recipes/plot_differs"}
+    assert "releases" in lists and "releases/2.9" in lists
 
 
 def test_kind_that_is_no_longer_known(monkeypatch):

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 import shutil
 import statistics
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from _ext.releases import records
+from _ext.releases import records, transcripts
 from bs4 import BeautifulSoup
 from conftest import RECIPES, ROOT, Site
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+#: How many bytes the page of a release may have.
+HEAVIEST = 150_000
+
+CONF = SimpleNamespace(
+    torch_releases=runpy.run_path(str(ROOT / "conf.py"))["torch_releases"],
+    torch_pinned="2.13",
+)
 
 #: The share of a page's bytes that what is known of other releases may add.
 WEIGHT = 0.30
@@ -142,38 +153,95 @@ def test_picker_where_there_are_outputs(recorded):
 
 
 def test_table_of_releases(recorded):
-    """The page of releases links each recipe that differs to its first difference."""
+    """The table says how a recipe fares, with a link where a release is different."""
     page = soup((recorded.folder / "html/releases.html").read_text("utf-8"))
     rows = {row.th.text: row.select("td") for row in page.select("tbody tr")}
     assert [cell.text for cell in rows["Differ"]][:6] == [
-        "✗2.6: fails",
-        "≠2.7: runs with other output",
-        "≠2.8: runs with other output",
-        "≠2.9: runs with other output",
-        "✓2.10: runs",
-        "?2.11: was recorded for an earlier text",
+        "✗the fix does not work",
+        "○no error; the fix works, too",
+        "○no error; the fix works, too",
+        "○no error; the fix works, too",
+        "✓",
+        "?",
     ]
-    anchor = soup(recorded.page("plot_differs")).select("span[id^=cell-]")[2]["id"]
+    anchor = soup(recorded.page("plot_differs")).select("span[id^=cell-]")[0]["id"]
     address = f"auto_recipes/plot_differs.html?torch=2.8#{anchor}"
     assert rows["Differ"][2].a["href"] == address
     assert not rows["Print unicode"][7].a
-    assert page.select_one("div.release-table[tabindex='0'][aria-label] table")
+    assert page.select_one(
+        "details > div.release-table[tabindex='0'][aria-label] table"
+    )
+    summary = page.select_one("details > summary").text
+    assert summary == "Recipes 2 recipes, 2 of which depend on the version"
+
+
+def test_legend_is_above_the_tables(recorded):
+    """What the signs mean stands first, and names those that occur."""
+    page = soup((recorded.folder / "html/releases.html").read_text("utf-8"))
+    (legend,) = page.select(".release-legend")
+    assert legend.find_next(class_="release-topic")
+    assert "✗ the fix does not work" in [item.text for item in legend.select("li")]
+
+
+def changed(site, release):
+    """Return the text of a section for each kind of change of a release."""
+    path = site.folder / f"html/releases/{release}.html"
+    article = soup(path.read_text("utf-8")).article
+    sections = article.section.select("section")
+    return {
+        section.h2.text.removesuffix("¶"): " ".join(section.ul.text.split())
+        for section in sections
+    } or " ".join(article.text.split())
 
 
 def test_what_changed(recorded):
-    """A section per release says what appeared, went and changed."""
+    """The page of a release says what is new, gone and printed now."""
+    assert changed(recorded, "2.10") == {
+        "New errors": "ValueError: not like thatIn Differ",
+        "Other output without an error": "Differ",
+    }
+    assert changed(recorded, "2.7") == {
+        "Errors that are gone": "RuntimeError: noIn Differ"
+    }
+    assert "Nothing: the recipes do what they did with 2.8." in changed(recorded, "2.9")
+    assert "No recipe is recorded with both 2.13 and 2.14." in changed(recorded, "2.14")
+
+
+def test_list_of_releases(recorded):
+    """The newest release is first, and places that others link to are still there."""
     page = soup((recorded.folder / "html/releases.html").read_text("utf-8"))
-    sections = [section["id"] for section in page.select("section[id^=changes-]")]
-    assert sections[0] == "changes-2-15" and sections[-1] == "changes-2-7"
-    new = page.find(id="changes-2-10").text
-    assert "Raised now, and not with 2.9\n\nValueError: not like that" in new
-    assert "Other output, the same exceptions or none" in new
-    assert "Differ, cell 3, Differ, cell 5" in new
-    gone = page.find(id="changes-2-7").text
-    assert "No longer raised\n\nRuntimeError: noDiffer, cell 3" in gone
-    same = page.find(id="changes-2-9").text
-    assert "Nothing: the recipes print and raise what they did with 2.8." in same
-    assert "No recipe is recorded with both 2.13 and 2.14." in page.text
+    items = page.select(".release-list > li")
+    ids = [item["id"] for item in items]
+    assert ids[0] == "changes-2-15" and ids[-1] == "changes-2-7"
+    assert items[5].text == "What changed in PyTorch 2.10: 1 new error"
+    assert items[5].a["href"] == "releases/2.10.html"
+
+
+def test_each_release_has_its_page(html):
+    """A page says what a release changes, in few bytes; the front page leads there."""
+    overview, front = (
+        soup((html / name).read_text("utf-8")).article
+        for name in ("releases.html", "index.html")
+    )
+    pages = [link["href"] for link in overview.select(".release-list > li a")]
+    assert len(pages) == len(transcripts.folders(CONF)) - 1
+    for name in (*pages, "releases.html"):
+        assert (html / name).stat().st_size <= HEAVIEST, name
+    newest = front.select_one("#what-changed-in-torch").select("a[href*='?torch=']")
+    assert newest
+    assert front.select_one(f"a[href='{pages[0]}']")
+
+
+def test_nothing_but_what_matters(html):
+    """No page of a release shows carets, lines of torch's files or colors."""
+    for path in (html / "releases").glob("*.html"):
+        said = [code.text for code in soup(path.read_text("utf-8")).article("code")]
+        assert said
+        for section in soup(path.read_text("utf-8")).select("article section section"):
+            lines = [item.text for item in section.select("li .release-message")]
+            assert len(lines) == len({*lines}), (path, lines)
+        for line in said:
+            assert not re.search(r"\^\^|\x1b|\.py:\d+ in ", line), (path, line)
 
 
 def test_changed_transcript_is_read_again(site):
@@ -190,9 +258,10 @@ def test_changed_transcript_is_read_again(site):
     assert ("Output with PyTorch 2.9, 2.15", False, "changed in 2.9") in outputs(
         soup(site.page("plot_differs")), 0
     )
-    table = (site.folder / "html/releases.html").read_text("utf-8")
-    assert "2.15: runs with other output" in table
-    assert "2.6: is not recorded" in table
+    page = soup((site.folder / "html/releases.html").read_text("utf-8"))
+    rows = {row.th.text: row.select("td") for row in page.select("tbody tr")}
+    signs = [cell.text[0] for cell in rows["Differ"]]
+    assert signs[0] == "?" and signs[-1] == "○"
 
 
 @pytest.fixture(scope="module")

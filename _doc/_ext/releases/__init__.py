@@ -3,7 +3,7 @@
 ``transcripts`` are the kept outputs. ``recording`` writes them or has ``drift`` compare
 them with a live run, ``times`` shows recorded running times. ``records`` says what is
 known of a recipe under one release, ``history`` under all; ``differences`` says how one
-cell differs between them.
+cell differs between them, ``news`` what a release changes in all recipes.
 """
 
 from __future__ import annotations

@@ -28,11 +28,16 @@ CONTEXT = 40
 #: releases says it once, so that pages need not.
 GUARDS = {"RuntimeError", "AssertionError"}
 
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACEBACK = "Traceback (most recent call last):\n"
 _SYMBOL = re.compile(r"\b(ps|s|u|zf|zuf)\d+\b")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _FOLDER = re.compile(r"(?<![\w./])(?:[A-Za-z]:\\|/)(?:[\w.+@-]+[/\\])+")
-_TORCH_LINE = re.compile(r'(\btorch/[\w/]+\.py)(?::|", line )\d+')
+_TORCH_LINE = re.compile(
+    r'(\b(?:torch|_export|_\w+)/[\w/]+\.py|\.cpp)(?::|", line )\d+'
+)
+#: What marks a part of the line above it.
+_CARETS = re.compile(r"^[ ^~]*[\^~][ ^~]*(?:\n|\Z)", re.MULTILINE)
 _CUDA_CLASS = ("torch._utils._CudaDeviceProperties", "torch._C._CudaDeviceProperties")
 _TRITON_CLASS = re.compile(r", <class 'triton[\w.]*'>|<class 'triton[\w.]*'>, ")
 _CLASSES = re.compile(r"<class '[^']*'>(?:, <class '[^']*'>)+")
@@ -44,13 +49,13 @@ def normalize(text: str) -> str:
     """Take out of a text what differs between releases without meaning anything.
 
     Symbols (``s77``, ``u0``, ``zuf3``) are numbered in the order in which they appear;
-    addresses, folders and the line numbers of torch's own files are dropped. Classes in
-    a row, which torch takes from a set, are sorted; a build without CUDA has one of
-    them in another module and none of Triton's.
+    addresses, folders, the line numbers of torch's own files and lines of carets are
+    dropped. Classes in a row, which torch takes from a set, are sorted; a build without
+    CUDA has one of them in another module and none of Triton's.
     """
     text = _FOLDER.sub("/", _ADDRESS.sub("0x", text))
     text = _TRITON_CLASS.sub("", text.replace(*_CUDA_CLASS))
-    text = _TORCH_LINE.sub(r"\1", text)
+    text = _CARETS.sub("", _TORCH_LINE.sub(r"\1", text))
     text = _sort_classes(text)
     names: dict[str, str] = {}
     return _SYMBOL.sub(
@@ -258,19 +263,20 @@ def changes(old: Cell, new: Cell) -> list[Change]:
 def _change(old: tuple[str, str] | None, new: tuple[str, str] | None) -> Change | None:
     """Compare two exceptions, of which one may be missing."""
     if old is None:
-        return Change("appeared", now=_first(new)) if new else None
+        return Change("appeared", now=first_line(new)) if new else None
     if new is None:
-        return Change("disappeared", before=_first(old))
+        return Change("disappeared", before=first_line(old))
     if old[0] != new[0]:
-        return Change("type", _first(old), _first(new))
+        return Change("type", first_line(old), first_line(new))
     if normalize(old[1]).rstrip("\n") == normalize(new[1]).rstrip("\n"):
         return None
     return _wording(old, new)
 
 
-def _first(error: tuple[str, str]) -> str:
-    """Return the first line of an exception."""
-    return f"{_name(error[0])}: {error[1].strip()}".split("\n", 1)[0]
+def first_line(error: tuple[str, str]) -> str:
+    """Return the type and the first line of an exception, without colors."""
+    line = f"{_name(error[0])}: {error[1].strip()}".split("\n", 1)[0]
+    return COLOR.sub("", line)
 
 
 def _wording(old: tuple[str, str], new: tuple[str, str]) -> Change:
@@ -285,7 +291,7 @@ def _wording(old: tuple[str, str], new: tuple[str, str]) -> Change:
     if shown[0] == shown[1]:
         shown = normal[number]
     before, now = _without_start(shown[0].strip(), shown[1].strip())
-    return Change("wording", before, now, _first(new) if number else _name(new[0]))
+    return Change("wording", before, now, first_line(new) if number else _name(new[0]))
 
 
 def _line_pairs(old: str, new: str) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from _ext import files, gallery, noop
 from _ext.recipe import installed_torch, read
 from _ext.releases import records, transcripts
-from _ext.releases.differences import Cell, History, behavior, printed
+from _ext.releases.differences import Cell, History, behavior, exceptions, printed
 from _ext.releases.transcripts import folders, short
 from _ext.run import cache, outcome
 
@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 
     from _ext.releases.records import Record
 
-#: The sign and the words for each state of a recipe under a release.
-STATES = {
-    "same": ("✓", "runs"),
-    "other": ("≠", "runs with other output"),
-    "does not apply": ("–", "does not apply"),
-    "fails": ("✗", "fails"),
-    "stale": ("?", "was recorded for an earlier text"),
-    "missing": ("?", "is not recorded"),
+#: What a recipe may do under a release, compared with the pinned one.
+STATES = ("same", "other", "does not apply", "fails", "stale", "missing")
+
+#: The sign and the words for what a reader of a recipe meets under a release.
+FARES = {
+    "works": ("✓", "the problem occurs, the fix works"),
+    "partly": ("◐", "fewer errors than in other versions, the fix works"),
+    "silent": ("△", "no error, but the result may be wrong; the fix works"),
+    "absent": ("○", "no error; the fix works, too"),
+    "broken": ("✗", "the fix does not work"),
+    "does not apply": ("–", "needs a newer version"),
+    "unknown": ("?", "not recorded"),
 }
+
+#: The symptoms of a recipe whose problem may raise nothing.
+SILENT = {"wrong without an error", "turns static"}
 
 
 class Recipe:
@@ -59,7 +66,10 @@ class Recipe:
             for block in gallery.blocks(self.script)
             if block.type == "code"
         ]
-        self.answer = read(self.script).answer
+        about = read(self.script)
+        self.answer, self.title = about.answer, about.title
+        self.topic = about.tags[0] if about.tags else ""
+        self.may_be_silent = bool(SILENT & set(about.tags))
         self.records: dict[str, Record] = {
             release: records.recorded(
                 transcripts.path(srcdir, self.name, folder), self.source, self.cells
@@ -72,6 +82,38 @@ class Recipe:
     def fix(self) -> int | None:
         """Return the number of the cell with the fix, of a recipe with an answer."""
         return self.answer.fix(self.code) if self.answer else None
+
+    @property
+    def problem(self) -> range:
+        """Return the numbers of the cells that show the problem: those before the fix.
+
+        All of them, where there is no fix.
+        """
+        return range(len(self.cells) if self.fix is None else self.fix)
+
+    @functools.cached_property
+    def raised(self) -> dict[str, int]:
+        """Return how many exceptions the problem raises, under each release."""
+        return {
+            release: sum(len(exceptions(record.cells[n] or {})) for n in self.problem)
+            for release, record in self.records.items()
+            if record.cells
+        }
+
+    def fares(self, release: str) -> str:
+        """Return the key in :data:`FARES` of what a reader meets under a release."""
+        state = self.records[release].state
+        if state in ("stale", "missing", "does not apply"):
+            return "does not apply" if state == "does not apply" else "unknown"
+        if release not in self.works() and (self.fix is not None or state == "fails"):
+            return "broken"
+        most = max(self.raised.values(), default=0)
+        now = self.raised.get(release, 0)
+        if now == most:
+            return "works"
+        if now:
+            return "partly"
+        return "silent" if self.may_be_silent else "absent"
 
     def works(self) -> list[str]:
         """Return the releases in which the fix ran and raised nothing."""
@@ -116,19 +158,11 @@ class Recipe:
         ]
 
     def state(self, release: str) -> str:
-        """Return the key in :data:`STATES` of the recipe under a release."""
+        """Return which of :data:`STATES` a recipe has under a release."""
         state = self.records[release].state
         if state != "runs":
             return state
         return "other" if self.differing(release) else "same"
-
-    def first_difference(self, release: str) -> int | None:
-        """Return the cell to look at under a release, if there is one."""
-        cells = self.records[release].cells
-        for number, cell in enumerate(cells):
-            if cell and cell.get("error"):
-                return number
-        return next(iter(self.differing(release)), None)
 
     def by_state(self) -> dict[str, list[str]]:
         """Return the releases of each state, in the order of :data:`STATES`."""

@@ -1,7 +1,7 @@
 """The page of a recipe, and what a page tells others of itself.
 
 ``answer`` is the card with the answer, ``outputs`` adds what other releases print and
-``picker`` lets a reader choose one; ``release_pages`` lists what each release changed.
+``picker`` lets a reader choose one.
 ``pictures`` draws the programs of a recipe: ``programs`` reads one, ``layout`` says
 where its parts are, ``svg`` writes it. ``links`` leads to the repository, ``metadata``
 describes a page to search engines, ``policy`` forbids it to load anything from another
@@ -21,7 +21,6 @@ MODULES = (
     "outputs",
     "answer",
     "picker",
-    "release_pages",
     "links",
     "metadata",
     "policy",

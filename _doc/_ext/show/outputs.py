@@ -18,7 +18,7 @@ from docutils import nodes
 from _ext import dependencies, files, gallery
 from _ext.releases import differences, history
 from _ext.releases.differences import Cell, groups, label
-from _ext.releases.history import STATES, Recipe, load
+from _ext.releases.history import Recipe, load
 from _ext.show.answer import FIX, is_above
 from _ext.show.nodes import element
 
@@ -61,12 +61,6 @@ def _transcripts(env: BuildEnvironment, docname: str) -> str:
     paths = [*_CODE, *history.sources(page, env.srcdir, env.config)]
     texts = [path.read_text("utf-8") if path.exists() else "" for path in paths]
     return files.digest("\0".join(texts))
-
-
-def signed(state: str, words: str) -> list[nodes.Node]:
-    """Return the sign of a state for the eye, and words for everybody."""
-    sign = element("span", nodes.Text(STATES[state][0]), aria_hidden="true")
-    return [sign, nodes.Text(f" {words}")]
 
 
 def _add_releases(app: Sphinx, doctree: nodes.document) -> None:
