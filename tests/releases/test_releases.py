@@ -172,7 +172,7 @@ def test_table_of_releases(recorded):
         "details > div.release-table[tabindex='0'][aria-label] table"
     )
     summary = page.select_one("details > summary").text
-    assert summary == "Recipes 2 recipes, 2 of which depend on the version"
+    assert summary == "Recipes 2 recipes, of which 2 depend on the version"
 
 
 def test_legend_is_above_the_tables(recorded):

@@ -149,7 +149,8 @@ def _summary(some: list[Recipe], releases: list[str]) -> str:
     number = "1 recipe" if len(some) == 1 else f"{len(some)} recipes"
     if alike == len(some):
         return f"{number}, all as in every version"
-    return f"{number}, {len(some) - alike} of which depend on the version"
+    verb = "depends" if len(some) - alike == 1 else "depend"
+    return f"{number}, of which {len(some) - alike} {verb} on the version"
 
 
 def _legend(states: set[str]) -> nodes.Node:
@@ -320,7 +321,6 @@ class ReleaseList(_ReleaseDirective):
                 "li",
                 nodes.inline("", "", page_link(f"/{_page(new)}")),
                 nodes.Text(f": {_counted(news(old, new, found))}"),
-                ids=[],
             )
             for old, new in self.pairs()
         ]

@@ -122,20 +122,20 @@ def _compare_cells(
 ) -> None:
     """Note what changes in one cell."""
     is_problem = number in recipe.problem
+    gone = found.silent if recipe.may_be_silent else found.gone
     same = True
     for a, b in _aligned(exceptions(old), exceptions(new)):
         same = False
-        lines = first_line(a or b), first_line(b or a)
-        if a is None:
-            kind, line = found.new if is_problem else found.elsewhere, lines[1]
-        elif b is None:
-            gone = found.silent if recipe.may_be_silent else found.gone
-            kind, line = gone if is_problem else found.quiet, lines[0]
-        elif a[0] != b[0]:
-            kind, line = found.types, lines
-        else:
-            continue
-        kind.setdefault(line, []).append((recipe, number))
+        place = recipe, number
+        if a is None and b is not None:
+            kind = found.new if is_problem else found.elsewhere
+            kind.setdefault(first_line(b), []).append(place)
+        elif b is None and a is not None:
+            kind = gone if is_problem else found.quiet
+            kind.setdefault(first_line(a), []).append(place)
+        elif a and b and a[0] != b[0]:
+            pair = first_line(a), first_line(b)
+            found.types.setdefault(pair, []).append(place)
     if same and not exceptions(new) and _printed(old) != _printed(new):
         found.output.append((recipe, number))
 
@@ -147,8 +147,8 @@ def _aligned(
     old: list[Error], new: list[Error]
 ) -> Iterator[tuple[Error | None, Error | None]]:
     """Yield the exceptions of two runs side by side, but for those that are alike."""
-    keys = [[(kind, _masked(said[:200])) for kind, said in some] for some in (old, new)]
-    matcher = difflib.SequenceMatcher(None, *keys, autojunk=False)
+    a, b = ([(kind, _masked(said[:200])) for kind, said in some] for some in (old, new))
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
     for what, i, j, k, m in matcher.get_opcodes():
         if what != "equal":
             yield from itertools.zip_longest(old[i:j], new[k:m])
@@ -184,8 +184,8 @@ def _sentences(
     found: dict[str, tuple[str, dict[tuple[Recipe, int], None]]] = {}
     for recipe in recipes:
         for number, cell in enumerate(recipe.records[release].cells):
-            for note in NOTED if cell else ():
-                for _, message in cell.get(note, ()):
+            for note in NOTED:
+                for _, message in (cell or {}).get(note, ()):
                     for key, sentence in sentences(message).items():
                         places = found.setdefault(key, (sentence, {}))[1]
                         places[recipe, number] = None
