@@ -1,13 +1,14 @@
-/* The search page. The index is Pagefind's, made by _ext/find/search.py.
+/* The search page: show what search-rank.js finds, and what the finder for errors is sure of.
  *
- * Nothing that a reader types becomes markup, and nothing is sent anywhere. A page that is
- * opened from a disk may not read the index: Sphinx's own search answers there.
+ * Nothing that a reader types becomes markup, and nothing is sent anywhere. The indexes are
+ * scripts, so that a page that is opened from a disk can load them, too.
  */
 "use strict";
 
 (() => {
   const SHOWN = 10;
   const WAIT = 150; // milliseconds after the last key
+  const MESSAGE = 3; // words that may be a message, and not only a name or two
 
   const root = document.documentElement.dataset.content_root ?? "./";
   const form = document.querySelector("form.site-search");
@@ -17,23 +18,15 @@
   const hits = document.querySelector("#search-hits");
   const more = document.querySelector("#search-more");
   const errors = document.querySelector(".search-errors");
+  const index = cookbookRank.prepare(cookbookSearch);
   let asked = 0; // how many times was searched: a late answer to an old question is dropped
-  let left = []; // results that are not shown yet
+  let left = []; // pages that are not shown yet
+  let messages; // what the finder knows, once it is loaded
 
   function element(name, text, properties = {}) {
     const made = Object.assign(document.createElement(name), properties);
     made.textContent = text;
     return made;
-  }
-
-  /* An excerpt has escaped text and <mark>. Only these are taken over, as text. */
-  function excerpt(markup) {
-    const found = element("p", "", { className: "search-excerpt" });
-    const { body } = new DOMParser().parseFromString(markup, "text/html");
-    for (const { nodeName, textContent } of body.childNodes) {
-      found.append(nodeName === "MARK" ? element("mark", textContent) : textContent);
-    }
-    return found;
   }
 
   /* The lines of an answer's change, as its page shows them. */
@@ -44,26 +37,22 @@
     return block;
   }
 
-  function entry({ url, meta, excerpt: markup }) {
+  function entry(page) {
     const item = document.createElement("li");
-    item.append(element("a", meta.title, { href: url }));
-    if (meta.topic) {
-      item.append(" ", element("span", meta.topic, { className: "search-topic" }));
+    item.append(element("a", page.title, { href: `${root}${page.url}` }));
+    if (page.topic) {
+      item.append(" ", element("span", page.topic, { className: "search-topic" }));
     }
-    item.append(
-      meta.answer
-        ? element("p", meta.answer, { className: "search-excerpt" })
-        : excerpt(markup),
-    );
-    if (meta.change) item.append(change(JSON.parse(meta.change)));
+    if (page.certain) {
+      item.append(" ", element("span", "Exact match of the message", { className: "search-exact" }));
+    }
+    item.append(element("p", page.answer, { className: "search-excerpt" }));
+    if (page.change?.length) item.append(change(page.change));
     return item;
   }
 
-  async function show(number) {
-    const next = left.splice(0, SHOWN);
-    const data = await Promise.all(next.map((result) => result.data()));
-    if (number !== asked) return;
-    hits.append(...data.map(entry));
+  function show() {
+    hits.append(...left.splice(0, SHOWN).map(entry));
     more.hidden = !left.length;
   }
 
@@ -79,52 +68,14 @@
     if (errors) errors.search = text ? new URLSearchParams({ q: text }) : "";
   }
 
-  function count(number) {
-    if (number) return [number === 1 ? "1 page" : `${number} pages`];
-    if (!errors) return ["No page has all of this."];
+  /* Say how much was found, and what is nowhere. */
+  function said(number, nowhere) {
+    const words = nowhere.length ? [`Nowhere on this site: ${nowhere.join(", ")}. `] : [];
+    if (number) return [...words, number === 1 ? "1 page" : `${number} pages`];
+    words.push("No page answers this.");
+    if (!errors) return words;
     const link = element("a", "ask the error box", { href: errors.href });
-    return ["No page has all of this. Search for less of it, or ", link, "."];
-  }
-
-  async function search(pagefind, topics) {
-    const number = ++asked;
-    const text = box.value.trim();
-    reflect(text);
-    const { results } = text ? await pagefind.search(text) : { results: [] };
-    if (number !== asked) return;
-    hits.replaceChildren();
-    left = results.filter(({ id }) => !topic.value || topics[topic.value].includes(id));
-    const found = left.length;
-    await show(number);
-    if (number !== asked) return;
-    status.replaceChildren(...(text ? count(found) : []));
-    form.dataset.answered = text; // what has been answered, for tests
-  }
-
-  async function start() {
-    const pagefind = await import("../pagefind/pagefind.js");
-    await pagefind.init();
-    const topics = await (await fetch(`${root}pagefind/topics.json`)).json();
-    topic.append(...Object.keys(topics).map((name) => new Option(name, name)));
-    topic.value = new URLSearchParams(location.search).get("topic") ?? "";
-    if (topic.selectedIndex < 0) topic.value = "";
-    let timer;
-    const soon = (wait) => () => {
-      clearTimeout(timer);
-      timer = setTimeout(search, wait, pagefind, topics);
-    };
-    box.addEventListener("input", soon(WAIT));
-    topic.addEventListener("change", soon(0));
-    more.addEventListener("click", async () => {
-      const first = hits.children.length;
-      await show(asked);
-      hits.children[first]?.querySelector("a").focus();
-    });
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      soon(0)();
-    });
-    await search(pagefind, topics);
+    return [...words, " Search for less of it, or ", link, "."];
   }
 
   function load(name) {
@@ -136,22 +87,61 @@
     });
   }
 
-  /* Sphinx's search reads the question from the address. */
-  async function startFromDisk() {
-    topic.labels[0].hidden = topic.hidden = true;
-    status.textContent =
-      "This page was opened from a disk, where a browser may not read the index of code " +
-      "and outputs: titles and prose are searched.";
-    await load("_static/language_data.js");
-    await load("_static/searchtools.js");
-    await load("searchindex.js");
+  /* The names of the recipes that answer a message, where that is certain. */
+  async function answering(text) {
+    if (!errors || text.split(/\s+/).length < MESSAGE) return [];
+    try {
+      messages ??= load("_static/errors-index.js").then(() =>
+        cookbookMatch.prepare(globalThis.cookbookErrors),
+      );
+      const { answers } = cookbookMatch.answer(await messages, text);
+      return answers.filter(({ certain }) => certain).map(({ recipe }) => recipe.name);
+    } catch {
+      return []; // the pages that were found are shown all the same
+    }
   }
 
-  form.hidden = false;
-  box.value = new URLSearchParams(location.search).get("q") ?? "";
-  box.focus();
-  const starting = location.protocol === "file:" ? startFromDisk() : start();
-  starting.catch(() => {
-    status.textContent = "The index could not be loaded.";
+  async function search() {
+    const number = ++asked;
+    const text = box.value.trim();
+    reflect(text);
+    const { pages, nowhere } = cookbookRank.search(index, text);
+    const certain = await answering(text);
+    if (number !== asked) return;
+    const exact = index.pages
+      .filter(({ name }) => certain.includes(name))
+      .map((page) => ({ ...page, certain: true }));
+    const others = pages.filter(({ name }) => !name || !certain.includes(name));
+    left = [...exact, ...others].filter((page) => !topic.value || page.topic === topic.value);
+    status.replaceChildren(...(text ? said(left.length, exact.length ? [] : nowhere) : []));
+    hits.replaceChildren();
+    show();
+    form.dataset.answered = text; // what has been answered, for tests
+  }
+
+  const known = new Set(index.pages.map((page) => page.topic).filter(Boolean));
+  topic.append(...[...known].sort().map((name) => new Option(name, name)));
+  const parameters = new URLSearchParams(location.search);
+  topic.value = parameters.get("topic") ?? "";
+  if (topic.selectedIndex < 0) topic.value = "";
+  box.value = parameters.get("q") ?? "";
+  let timer;
+  const soon = (wait) => () => {
+    clearTimeout(timer);
+    timer = setTimeout(search, wait);
+  };
+  box.addEventListener("input", soon(WAIT));
+  topic.addEventListener("change", soon(0));
+  more.addEventListener("click", () => {
+    const first = hits.children.length;
+    show();
+    hits.children[first]?.querySelector("a").focus();
   });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    soon(0)();
+  });
+  form.hidden = false;
+  box.focus();
+  search();
 })();

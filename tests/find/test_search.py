@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote
 
 import pytest
-from _ext.find.search import article, run
 from conftest import ROOT, needs_chromium
 
 
@@ -58,12 +58,12 @@ def ask(page, query):
             "data-dependent values",
         ),
         (
-            "Could not guard on data-dependent expression Eq(u0, 0)",  # in a message
-            "Could not guard on data-dependent expression",
-            "data-dependent values",
+            "Calling eval() is not supported yet",  # a message
+            "Call eval() before the export, not on the program",
+            "wrong results",
         ),
         (
-            "Dim.AUTO",  # in a title
+            "accepts only one size",  # in a title
             "Use Dim.DYNAMIC when the program accepts only one size",
             "dynamic shapes",
         ),
@@ -74,7 +74,7 @@ def test_finds(search, query, title, topic):
     first = search(query).locator("#search-hits li").first
     assert first.locator("a").inner_text() == title
     assert first.locator(".search-topic").inner_text() == topic
-    assert first.locator("mark, .answer-change").count() > 0
+    assert first.locator(".answer-change").count() > 0
 
 
 @needs_chromium
@@ -163,13 +163,68 @@ def test_side_bar_leads_to_the_search(browser, html, serve):
 
 @needs_chromium
 def test_from_a_disk(browser, html):
-    """A page opened from a disk says what it cannot do, and searches the prose."""
+    """A page that is opened from a disk searches as well."""
     page = browser.new_page()
-    page.goto((html / "search.html").as_uri() + "?q=detection")
-    page.wait_for_selector("#search-results li")
-    assert "opened from a disk" in page.locator("#search-status").inner_text()
-    assert "Export a detector" in page.locator("#search-results").inner_text()
+    page.goto((html / "search.html").as_uri() + "?q=detector")
+    page.wait_for_selector("form[data-answered]")
+    assert titles(page)[0].startswith("Export a detector")
     page.close()
+
+
+@needs_chromium
+def test_name_that_is_nowhere(search):
+    """A name that no page has is said to be nowhere; a known one is not."""
+    page = search("move_to_devise_pass")
+    assert "Nowhere on this site: move_to_devise_pass" in status(page)
+    assert "Nowhere" not in status(search("move_to_device_pass"))
+
+
+@needs_chromium
+def test_message_is_answered_by_the_finder(search):
+    """What the box for errors is certain of stands on top, and is called exact."""
+    page = search("NotImplementedError: Calling eval() is not supported yet.")
+    first = page.locator("#search-hits li").first
+    assert "Exact match" in first.inner_text()
+    assert page.locator(".search-exact").count() == 1
+
+
+def status(page):
+    """Return what is said above the hits."""
+    return page.locator("#search-status").inner_text()
+
+
+QUERIES = [
+    json.loads(line)
+    for line in (ROOT / "tests/data/search_queries.jsonl").read_text().splitlines()
+]
+#: The least share of questions whose right page is first, and among the first three.
+#: Nobody looked at those that are held while the ranking was made.
+FIRST = {"tuned": (0.8, 0.95), "held": (0.6, 0.8), "more": (0.9, 0.95)}
+
+
+@needs_chromium
+@pytest.mark.parametrize("half", sorted(FIRST))
+def test_readers_words(browser, html, half):
+    """A question in a reader's words leads to the right page, mostly as the first."""
+    page = browser.new_page()
+    page.goto((html / "search.html").as_uri())
+    asked = [query for query in QUERIES if query["half"] == half]
+    found = page.evaluate(
+        """asked => {
+          const index = cookbookRank.prepare(cookbookSearch);
+          return asked.map(({ query }) =>
+            cookbookRank.search(index, query).pages.map(({ name }) => name));
+        }""",
+        asked,
+    )
+    page.close()
+    places = [
+        next((n for n, name in enumerate(names) if name in query["recipes"]), 99)
+        for query, names in zip(asked, found, strict=True)
+    ]
+    first, three = (sum(n < most for n in places) / len(places) for most in (1, 3))
+    assert first >= FIRST[half][0], (first, places)
+    assert three >= FIRST[half][1], (three, places)
 
 
 @needs_chromium
@@ -190,40 +245,17 @@ def test_without_javascript(browser, html):
     context.close()
 
 
-def index(site):
-    """Return the files of the index, with the times at which they were written."""
-    files = sorted((site.folder / "html/pagefind").rglob("*.*"))
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
-
-
 def test_index_is_made_when_pages_change(make_site):
     """A build that changes no page leaves the index; another page makes it anew."""
     site = make_site("plot_export", "plot_unicode").record().build()
-    before = index(site)
+    path = site.folder / "html/_static/search-index.js"
+    before = path.read_text("utf-8"), path.stat().st_mtime_ns
     site.build()
-    assert index(site) == before
+    assert (path.read_text("utf-8"), path.stat().st_mtime_ns) == before
     functions = site.folder / "_doc/functions.rst"
-    functions.write_text(functions.read_text("utf-8") + "\nAnother word.\n", "utf-8")
+    functions.write_text(functions.read_text("utf-8") + "\nAnotherword.\n", "utf-8")
     site.build()
-    assert index(site).keys() != before.keys()
-    assert not [name for name in index(site) if "ui" in name or "unknown" in name]
-
-
-def test_index_is_the_same_twice(html, tmp_path):
-    """Pagefind writes the same bytes of all pages; a few would not show an order."""
-    topics = "inputs", "onnx", "operators"
-    pages = {
-        path.name: article(path, topics[number % 3])
-        for number, path in enumerate(sorted(html.glob("auto_recipes/*.html")))
-    }
-    found = []
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-        index = run(tmp_path / name, pages)
-        files = [path for path in index.rglob("*") if path.is_file()]
-        found.append({path.relative_to(index): path.read_bytes() for path in files})
-    assert len(found[0]) > len(pages) > 50
-    assert found[0] == found[1]
+    assert "anotherword" in path.read_text("utf-8")
 
 
 def test_lists_are_left_out():

@@ -7,7 +7,6 @@ row of links stands in the card, or under the title of a recipe that has none.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +56,7 @@ class AnswerCard(SphinxDirective):
         return [meta, card]
 
     def _parts(self, found: answer.Answer) -> list[nodes.Node]:
-        cause = self._paragraph(found.cause, "answer-cause", "answer")
+        cause = self._paragraph(found.cause, "answer-cause")
         parts = [cause, change(found.change)]
         if found.cost:
             parts.append(self._paragraph(f"**Cost:** {found.cost}", "answer-cost"))
@@ -68,10 +67,8 @@ class AnswerCard(SphinxDirective):
             parts.append(element("ul", *entries, kind="answer-others"))
         return parts
 
-    def _paragraph(self, text: str, kind: str, meta: str = "") -> nodes.Node:
-        """Return a paragraph; ``meta`` names it for the search."""
-        attrs = {"data_pagefind_meta": meta} if meta else {}
-        return element("p", self._inline(text), kind=kind, **attrs)
+    def _paragraph(self, text: str, kind: str) -> nodes.Node:
+        return element("p", self._inline(text), kind=kind)
 
     def _inline(self, text: str) -> nodes.Node:
         words, messages = self.parse_inline(text)
@@ -88,9 +85,6 @@ def change(lines: tuple[str, ...]) -> nodes.Node:
         "role": "group",
         "tabindex": "0",
         "aria_label": "The change",
-        # The search shows it, with its lines.
-        "data_pagefind_meta": "change[data-change]",
-        "data_change": json.dumps(lines),
     }
     return element("pre", *shown, kind="answer-change", **attrs)
 
