@@ -46,7 +46,10 @@
       section.hidden = !section.querySelector(".recipe-card:not([hidden])");
     }
     const count = cards.filter((card) => !card.hidden).length;
-    form.querySelector("[role=status]").textContent = `${count} of ${cards.length} recipes`;
+    form.querySelector("[role=status]").textContent = count
+      ? `${count} of ${cards.length} recipes`
+      : "No recipe fits all of this.";
+    form.querySelector("button").hidden = count === cards.length;
   }
 
   restore();
@@ -55,6 +58,12 @@
   form.addEventListener("change", () => {
     reflect();
     apply();
+  });
+  form.addEventListener("reset", () => {
+    setTimeout(() => {
+      reflect();
+      apply();
+    });
   });
   new MutationObserver(apply).observe(document.documentElement, {
     attributeFilter: ["data-torch"],

@@ -10,7 +10,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import dependencies, files, gallery
+from _ext import dependencies, files
 from _ext.find import topics
 from _ext.recipe import read
 from _ext.releases.history import load
@@ -35,7 +35,7 @@ def _digest(env: BuildEnvironment, name: str) -> str:
     """Return a digest of what the card of a recipe shows."""
     script = _script(env, name)
     about = read(script) if script.exists() else None
-    return files.digest(repr((about, _picture_path(script))))
+    return files.digest(repr(about))
 
 
 class _Cards(SphinxDirective):
@@ -56,7 +56,6 @@ class _Cards(SphinxDirective):
         kinds = [element("li", nodes.Text(tag)) for tag in about.tags[1:]]
         return element(
             "li",
-            _picture(script),
             nodes.paragraph("", "", page_link(f"/auto_recipes/{name}")),
             nodes.paragraph("", "", *words),
             element("ul", *kinds, kind="recipe-tags", role="list"),
@@ -69,20 +68,6 @@ class _Cards(SphinxDirective):
         """Return the releases under which a recipe fails; here nobody asks."""
         del script
         return []
-
-
-def _picture(script: Path) -> nodes.Node:
-    """Return the picture of a recipe, which says nothing that its title does not."""
-    box = element("div", kind="recipe-picture")
-    if path := _picture_path(script):
-        uri = f"/{path.relative_to(script.parents[1]).as_posix()}"
-        box += nodes.image(uri=uri, alt="")
-    return box
-
-
-def _picture_path(script: Path) -> Path | None:
-    """Return the path of the picture of a recipe."""
-    return next(iter(gallery.thumbnails(script)), None)
 
 
 def failing(recipe: Recipe) -> list[str]:
@@ -126,12 +111,13 @@ class RecipeTopics(SphinxDirective):
 
 
 class RecipeGallery(_Cards):
-    """``.. recipe-gallery::`` shows all recipes by topic, with the introductions."""
+    """``.. recipe-gallery::`` shows all recipes by topic."""
 
     def run(self) -> list[nodes.Node]:
         """Return what filters the recipes, and a section for each topic."""
         metadata = self.env.metadata[self.env.docname]
         metadata["gallery"] = metadata["picker"] = "yes"
+        metadata["hide-toc"] = ""  # furo's: three columns need the place
         dependencies.note(self.env, "all recipes")
         sections = [self._section(topic) for topic in self.config.recipe_topics]
         return [self._filter(), *sections]
@@ -158,6 +144,9 @@ class RecipeGallery(_Cards):
             _choice("symptom", "Symptom", "All symptoms", symptoms),
             element("label", box, words, element("output", name="release")),
             element("p", role="status"),
+            element(
+                "button", nodes.Text("Show all recipes"), type="reset", hidden="hidden"
+            ),
             kind="gallery-filter",
             hidden="hidden",
             aria_label="Filter the recipes",
@@ -170,8 +159,7 @@ class RecipeGallery(_Cards):
         title = nodes.title("", said.heading)
         section = nodes.section("", title, ids=[nodes.make_id(topic)])
         section["classes"].append("gallery-topic")
-        lines = said.introduction.splitlines()
-        lines += ["", f":doc:`Read the introduction </{topics.page(topic)}>`."]
+        lines = [f":doc:`What do you see? </{topics.page(topic)}>`"]
         self.state.nested_parse(StringList(lines, str(path)), 0, section)
         section += self.cards(said.recipes)
         return section

@@ -98,6 +98,8 @@ def _finish(app: Sphinx, doctree: nodes.document) -> None:
         return
     for note in list(doctree.findall(_is_note)):
         note.parent.parent.remove(note.parent)
+    for node in list(doctree.findall(_is_imprint)):
+        node.parent.remove(node)
     for footer in list(doctree.findall(_is_footer)):
         footer.children = []
         footer.append(element("ul", *_downloads(docname), kind="recipe-links"))
@@ -129,6 +131,12 @@ def _is_card(node: nodes.Node) -> bool:
 def _is_note(node: nodes.Node) -> bool:
     """Tell Sphinx-Gallery's note that leads to the end of the page."""
     return isinstance(node, nodes.note) and gallery.NOTE in node["classes"]
+
+
+def _is_imprint(node: nodes.Node) -> bool:
+    """Tell Sphinx-Gallery's running time, which has a page, and its signature."""
+    classes = set(getattr(node, "attributes", {}).get("classes", ()))
+    return bool({"sphx-glr-timing", "sphx-glr-signature"} & classes)
 
 
 def _is_footer(node: nodes.Node) -> bool:
