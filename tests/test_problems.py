@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import RECIPES, ROOT
 
-#: ``problem`` raises ``raises``; ``fixed`` is the same input with the fix of the recipe,
+#: ``problem`` raises ``raises``; ``fixed`` is this input with the fix of the recipe,
 #: compared with a reference. ``error`` is what was pasted in public at ``url``.
 PROBLEMS = [
     json.loads(line)
