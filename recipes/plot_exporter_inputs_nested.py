@@ -160,7 +160,7 @@ stacked = torch.export.export(
 # %%
 # Is ``dynamic_shapes`` hard to write? Index a :class:`ShapesCollection
 # <torch.export.dynamic_shapes.ShapesCollection>` with the tensors of the example, not
-# with copies or views. What you forget is static.
+# with copies. What you forget is static.
 
 collection = torch.export.ShapesCollection()
 for tensor in pytree.tree_leaves((query, features)):

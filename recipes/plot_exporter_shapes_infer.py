@@ -121,7 +121,7 @@ assert found["x"] == (None, Dim.DYNAMIC, None)
 #      - Use
 #      - Cost
 #    * - one example only, or PyTorch 2.6 or 2.7
-#      - ``Dim.AUTO`` for every dimension
+#      - ``Dim.AUTO`` for all dimensions
 #      - dynamic is what the model allows; what it does not is static, silently
 #    * - tensors in classes of your own
 #      - ``ShapesCollection``, by tensor and not by path

@@ -139,7 +139,7 @@ torch.export.export(Types(), (torch.ones(6, 3),), dynamic_shapes=rows, strict=Fa
 #    * - ``len(x)``, ``int(n)``
 #      - ``n``
 #    * - ``int(n * 0.75)``
-#      - ``n * 3 // 4``
+#      - ``torch.sym_int(n * 0.75)``
 #    * - ``float(n)``
 #      - ``torch.sym_float(n)``
 #    * - ``math.sqrt(n)``; ``np.sqrt(n)`` raises ``loop of ufunc does not support``
@@ -156,6 +156,8 @@ torch.export.export(Types(), (torch.ones(6, 3),), dynamic_shapes=rows, strict=Fa
 #      - an operator, or :ref:`l-plot-exporter-control-scan`
 #    * - ``torch.linspace(0, 1, n)``
 #      - ``torch.arange(n) / (n - 1)``, if ``n >= 2``
+#    * - ``x.new_tensor(n)``
+#      - ``x.new_full((), n)``
 #    * - ``table[n]``, a list; a dictionary raises ``unhashable type``
 #      - a tensor; ``table.index_select``, as below
 #    * - ``max(n, 8)``, ``min(n, 8)``
@@ -175,7 +177,7 @@ class Before(torch.nn.Module):
         weights = torch.linspace(0, 1, n)[:, None]
         values = [len(x), int(n * 0.75), float(n), math.sqrt(n), math.isqrt(n)]
         values += [math.log(n), int(np.prod(x.shape)), divmod(n, 4)[0], divmod(n, 4)[1]]
-        values += [sum(range(n)), weights, list(range(200))[n]]
+        values += [sum(range(n)), weights, x.new_tensor(n), list(range(200))[n]]
         return [x * value for value in values]
 
 
@@ -188,9 +190,11 @@ class After(torch.nn.Module):
         n = x.shape[0]
         weights = (torch.arange(n) / (n - 1))[:, None]
         index = x.new_full((1,), n, dtype=torch.long)
-        values = [n, n * 3 // 4, torch.sym_float(n), n**0.5, torch.sym_int(n**0.5)]
-        values += [x.new_full((), n).log(), math.prod(x.shape), n // 4, n % 4]
-        values += [n * (n - 1) // 2, weights, self.table.index_select(0, index)]
+        values = [n, torch.sym_int(n * 0.75), torch.sym_float(n), n**0.5]
+        values += [torch.sym_int(n**0.5), x.new_full((), n).log(), math.prod(x.shape)]
+        values += [n // 4, n % 4]
+        values += [n * (n - 1) // 2, weights, x.new_full((), n)]
+        values += [self.table.index_select(0, index)]
         return [x * value for value in values]
 
 
