@@ -1511,7 +1511,7 @@ def _facts(said: dict[str, Any], order: list[str], release: str) -> str:
 
 
 def report(raw: dict[str, Any], found: list[Answer], release: str) -> str:
-    """Return all answers as text, the first one whole; say clearly if none is certain."""
+    """Return all answers as text, the first one whole; say if none is certain."""
     if not found:
         return "Nothing is certain: no recipe matches."
     first, *others = found
