@@ -10,8 +10,8 @@
   const SHOWN = 2000; // milliseconds that a button says what happened
 
   const link = document.querySelector('link[rel="alternate"][type="text/markdown"]');
-  const row = document.querySelector(".recipe-links");
-  if (!link || !row || !navigator.clipboard || !/^http/.test(location.protocol)) return;
+  const place = document.querySelector(".recipe-markdown");
+  if (!link || !place || !navigator.clipboard || !/^http/.test(location.protocol)) return;
 
   async function read() {
     const answer = await fetch(link.href);
@@ -42,5 +42,5 @@
     setTimeout(() => (button.textContent = WORDS), SHOWN);
   });
   entry.append(button);
-  row.append(entry);
+  place.after(entry);
 })();

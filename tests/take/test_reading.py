@@ -17,8 +17,8 @@ def test_list_for_programs(html):
     """It has a title, a summary, and each recipe once, with its page and a line."""
     text = (html / "llms.txt").read_text("utf-8")
     assert re.match(r"# .+\n\n> .+\n\n## ", text)
-    found = re.findall(r"^- \[.+\]\((auto\S+)\): \S.*$", text, re.MULTILINE)
-    assert sorted(found) == [f"auto_recipes/{path.stem}.html" for path in RECIPES]
+    found = re.findall(r"^- \[TX.+\]\((auto\S+)\): \S.*$", text, re.MULTILINE)
+    assert sorted(found) == [f"auto_recipes/{path.stem}.md" for path in RECIPES]
     assert all((html / path).exists() for path in found)
     rest = re.sub(r"^(# |> |## |- ).*\n|^\n", "", text, flags=re.MULTILINE)
     assert rest == ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.util.osutil import relative_uri
 
 from _ext import files, ids, noop, site
@@ -189,7 +190,13 @@ def _add_link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if row is not None and _has_twin(app, docname):
         uri = _address(app, docname)
         link = nodes.reference("", "Markdown", internal=True, refuri=uri)
-        row.append(element("li", nodes.inline("", "", link)))
+        entry = element("li", nodes.inline("", "", link), kind="recipe-markdown")
+        others = [each for each in row.children if _has_download(each)]
+        row.insert(row.index(others[-1]) + 1 if others else len(row), entry)
+
+
+def _has_download(entry: nodes.Node) -> bool:
+    return any(entry.findall(addnodes.download_reference))
 
 
 def _is_row(node: nodes.Node) -> bool:
