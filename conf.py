@@ -36,6 +36,7 @@ extensions = [
     "_ext.inventories",
     "_ext.noop",
     "_ext.dependencies",
+    "_ext.ids",
     "_ext.run",
     "_ext.releases",
     "_ext.show",

@@ -19,6 +19,7 @@ SHARED = (
     "site",
     "noop",
     "dependencies",
+    "ids",
     "gallery",
     "answer",
     "recipe",

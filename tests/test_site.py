@@ -255,3 +255,14 @@ def test_configuration_does_not_import_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("page", ["index", "topics/inputs"])
+def test_answers_elsewhere(html, page):
+    """The front page and those of topics say in a line where else the answers are."""
+    (line,) = soup(html / f"{page}.html").select("p.elsewhere")
+    link = (html / page).parent / line.a["href"]
+    found = soup(link.resolve())
+    for name in ("explain.py", "skill.zip", "llms.txt", "errors.schema.json"):
+        assert found.select_one(f'article a[href="{name}"]'), name
+    assert "SITE/" not in found.text

@@ -709,7 +709,9 @@
   /* Prepare the index: where to find each template, and each recipe. */
   function prepare(index) {
     const byName = new Map(index.recipes.map((recipe) => [recipe.name, recipe]));
-    return { ...index, byName, forms: forms(index) };
+    const named = index.recipes.filter(({ id }) => id);
+    const byId = new Map(named.map((recipe) => [recipe.id, recipe]));
+    return { ...index, byName, byId, forms: forms(index) };
   }
 
   /* Prepare the texts to rank, and where each term is: only once something is ranked. */
@@ -831,12 +833,19 @@
 
   // ------------------------------------------------------------------- the answers
 
-  /* Return what is shown for a text: {certain, answers, link}.
+  const ID = /^\s*(TX\d+)\s*$/i;
+
+  /* Return what is shown for a text, or for the id of a recipe: {certain, answers, link}.
    *
    * Each answer is {recipe, certain, usual, why, quote, message, words}: the part of the
    * text that matched, the message of the recipe's page, the words in common.
    */
   function answer(index, text, release = "") {
+    const named = index.byId.get(ID.exec(text)?.[1].toUpperCase());
+    if (named) {
+      const one = { recipe: named, certain: true, usual: false, why: "id" };
+      return { certain: true, answers: [one], link: named.id };
+    }
     const found = find(index, text, release).map((each) => ({
       ...each,
       recipe: index.byName.get(each.recipe),

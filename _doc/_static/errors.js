@@ -34,7 +34,7 @@
   }
 
   /* What to do: the answer of a recipe, with links to the fix and to the symptom. */
-  function answered({ answer, page, title }, cell, root, order) {
+  function answered({ answer, id, page, title }, cell, root, order) {
     const block = element("pre", "", { className: "answer-change" });
     const kinds = { "-": "del", "+": "ins" };
     block.append(
@@ -45,6 +45,7 @@
     if (cell) {
       links.append(element("a", "The error reproduced", { href: `${root}${page}${cell}` }));
     }
+    if (id) links.append(element("span", id, { className: "recipe-id" }));
     const facts = [];
     if (answer.cost) facts.push(`Cost: ${answer.cost}`);
     if (answer.works.length) {
@@ -67,6 +68,7 @@
   };
 
   function reason({ certain, usual, why, words }) {
+    if (why === "id") return "The recipe of this id:";
     if (usual) return "Exact message, its most frequent cause:";
     if (certain) return "Exact match";
     if (words) return `Words in common: ${words.join(", ")}`;

@@ -24,6 +24,7 @@ def root(tmp_path):
     shutil.copytree(ROOT / "_doc/topics", tmp_path / "_doc/topics")
     shutil.copytree(ROOT / "_doc/_templates", tmp_path / "_doc/_templates")
     shutil.copy(ROOT / "_doc/addresses.txt", tmp_path / "_doc")
+    shutil.copy(ROOT / "_doc/ids.txt", tmp_path / "_doc")
     shutil.copy(ROOT / "conf.py", tmp_path)
     return tmp_path
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 
+import jsonschema  # nbformat brings it along
 import pytest
 from conftest import RECIPES, ROOT, needs_chromium, soup
 
@@ -322,3 +323,20 @@ def test_index_of_all_messages(html, index):
             assert f'id="{message["cell"]}"' in text
             assert message["releases"] and message["type"] and message["message"]
             assert set(message["releases"]) <= set(index["releases"])
+
+
+def test_schema(html, index):
+    """The index is what the schema beside it says; what is not in the schema is wrong."""
+    schema = json.loads((html / "errors.schema.json").read_text("utf-8"))
+    check = jsonschema.Draft202012Validator(schema)
+    check.check_schema(schema)
+    assert [error.message for error in check.iter_errors(index)] == []
+    assert [*check.iter_errors({**index, "site": "https://cookbook.example/"})] == []
+    for wrong in (
+        {**index, "format": 3},
+        {**index, "more": 1},
+        {**index, "recipes": [{**index["recipes"][0], "id": "14"}]},
+        {**index, "recipes": [{**index["recipes"][0], "answer": {}}]},
+        {**index, "templates": [{**index["templates"][0], "texts": [["x"]]}]},
+    ):
+        assert [*check.iter_errors(wrong)]

@@ -6,9 +6,14 @@ import re
 import zipfile
 
 import pytest
-from _ext.run import outcome
-from _ext.take import llms, offline
+from _ext.take import offline
 from conftest import RECIPES, ROOT, needs_chromium
+
+#: The recipes of all topics. A piece of a text is mostly one token for a model, and
+#: there are more pieces than tokens; no file may have more than a model reads at once.
+FULL = "llms-full/*.md"
+PIECE = r"\w+|[^\w\s]"
+MOST = 200_000
 
 GUARD = "auto_recipes/plot_exporter_data_guard.html"
 
@@ -17,8 +22,8 @@ def test_list_for_programs(html):
     """It has a title, a summary, and each recipe once, with its page and a line."""
     text = (html / "llms.txt").read_text("utf-8")
     assert re.match(r"# .+\n\n> .+\n\n## ", text)
-    found = re.findall(r"^- \[.+\]\((auto\S+)\): \S.*$", text, re.MULTILINE)
-    assert sorted(found) == [f"auto_recipes/{path.stem}.html" for path in RECIPES]
+    found = re.findall(r"^- \[TX.+\]\((auto\S+)\): \S.*$", text, re.MULTILINE)
+    assert sorted(found) == [f"auto_recipes/{path.stem}.md" for path in RECIPES]
     assert all((html / path).exists() for path in found)
     rest = re.sub(r"^(# |> |## |- ).*\n|^\n", "", text, flags=re.MULTILINE)
     assert rest == ""
@@ -26,43 +31,19 @@ def test_list_for_programs(html):
 
 def test_recipes_for_programs(html):
     """They have code and outputs, and no markup of other kinds."""
-    text = (html / "llms-full.txt").read_text("utf-8")
+    listed = (html / "llms-full.txt").read_text("utf-8")
+    parts = re.findall(r"^- \[.+\]\((llms-full/\S+)\): ", listed, re.MULTILINE)
+    texts = [(html / part).read_text("utf-8") for part in parts]
+    assert sorted(parts) == sorted(f"llms-full/{p.name}" for p in html.glob(FULL))
+    assert all(len(re.findall(PIECE, text)) < MOST for text in texts)
+    text = "\n".join(texts)
     assert "Output:\n\n```text\nCould not guard on" in text
     assert "```diff\n- if peak > 1:" in text
     assert "```python\nimport torch\n" in text
     prose = re.sub(r"^(`{3,})\w+\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
     assert re.findall(r":(?:func|class|ref|doc|meth|mod):`|^\.\. \w", prose) == []
     for path in RECIPES:
-        assert f"Page: auto_recipes/{path.stem}.html" in text
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_outputs_stand_under_their_code(html, path):
-    """Each output follows the code that printed it; what pip installs is left out."""
-    cells = outcome.read(html.parents[1] / f"_doc/auto_recipes/{path.stem}.py").cells
-    shown = llms.recipe(html.parents[1] / f"_doc/auto_recipes/{path.stem}.py")
-    blocks = re.findall(
-        r"^(`{3,})(python|text)\n(.*?)\n\1$", shown, re.MULTILINE | re.DOTALL
-    )
-    found = []
-    for _, language, text in blocks:
-        if language == "python":
-            found.append([])
-        else:
-            found[-1] += text.splitlines()
-    assert found == [cell["output"] for cell in cells]
-    assert "%pip" not in shown
-
-
-def test_roles_are_code():
-    """What is left of reStructuredText becomes Markdown."""
-    text = "Call :func:`~torch.f` or ``g``, see :ref:`this <l-x>`. "
-    assert llms.markdown(text) == "Call `torch.f` or `g`, see `this`."
-
-
-def test_fence_is_longer_than_what_is_in_it():
-    """An output with a fence in it stays one block."""
-    assert llms._fenced("a\n```\nb", "text") == "````text\na\n```\nb\n````"
+        assert f"[The page](../auto_recipes/{path.stem}.html)" in text
 
 
 def test_zip_is_the_same_twice(html, tmp_path):

@@ -11,7 +11,7 @@ from collections import Counter
 from string import Template
 from typing import TYPE_CHECKING
 
-from _ext import files
+from _ext import files, ids
 from _ext.commands import ROOT, Parser, settings
 from _ext.find import topics
 from _ext.recipe import read
@@ -65,7 +65,7 @@ def topic_of(name: str, root: Path) -> str:
 def create(name: str, root: Path = ROOT) -> tuple[Path, Path]:
     """Write the skeleton, list it on the page of its topic, and return both files.
 
-    Its address is listed too, among those that have to stay.
+    Its address is listed too, among those that have to stay, and it gets an id.
     """
     topic = topic_of(name, root)
     page = root / f"_doc/{topics.page(topic)}.rst"
@@ -86,6 +86,8 @@ def create(name: str, root: Path = ROOT) -> tuple[Path, Path]:
     addresses = root / "_doc/addresses.txt"
     lines = {*addresses.read_text("utf-8").split(), f"auto_recipes/{name}.html"}
     files.replace(addresses, "".join(f"{line}\n" for line in sorted(lines)))
+    with (root / "_doc" / ids.NAME).open("a", encoding="utf-8") as listed_ids:
+        listed_ids.write(f"{ids.following(root / '_doc')} {name}\n")
     return recipe, page
 
 
@@ -102,7 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"Listed it last in {page}: move it to where it is to be read, and lead there"
     )
-    print("from the table. Its address is in _doc/addresses.txt from now on.")
+    print("from the table. Its address is in _doc/addresses.txt from now on, and its")
+    print(f"id, {ids.read(ROOT / '_doc')[recipe.stem]}, in _doc/ids.txt.")
     print(f"See it with: make recipe NAME={recipe.stem}")
     return 0
 

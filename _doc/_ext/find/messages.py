@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import dependencies, files, noop, site
+from _ext import dependencies, files, ids, noop, site
 from _ext.answer import plain
 from _ext.find import catalogue, topics
 from _ext.find.catalogue import UNDECIDED
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 #: The version of the format of ``errors.json``; it changes when a reader would break.
 FORMAT = 2
+
+#: What ``errors.json`` is made of, as a JSON schema; published beside it.
+SCHEMA = Path(__file__).with_name("errors.schema.json")
 
 #: The folder of the catalogue in the source folder.
 MESSAGES = "messages"
@@ -96,8 +99,13 @@ def index(srcdir: Path, config: Config) -> dict[str, Any]:
 
 
 def _recipes(srcdir: Path, config: Config) -> list[dict[str, Any]]:
-    """Return what the index says of all recipes."""
-    return [_recipe(load(page, srcdir, config)) for page in recipes(srcdir, config)]
+    """Return what the index says of all recipes; an id where there is one."""
+    known = ids.read(srcdir)
+    found = [_recipe(load(page, srcdir, config)) for page in recipes(srcdir, config)]
+    return [
+        {"id": known[one["name"]], **one} if one["name"] in known else one
+        for one in found
+    ]
 
 
 def templates(found: Catalogue) -> list[dict[str, Any]]:
@@ -312,13 +320,16 @@ def _write(app: Sphinx, error: Exception | None) -> None:
         return
     text = json.dumps(_addressed(app), separators=(",", ":"))
     files.replace(target, f"{text}\n")
+    files.replace(Path(app.outdir, SCHEMA.name), SCHEMA.read_text("utf-8"))
     script = Path(app.outdir, "_static/errors-index.js")
     files.replace(script, f"globalThis.cookbookErrors = {text};\n")
 
 
 def _addressed(app: Sphinx) -> dict[str, Any]:
-    """Return the index with the addresses of pages."""
+    """Return the index with the addresses of pages, and that of the site if known."""
     found = index(Path(app.srcdir), app.config)
+    if base := app.config.html_baseurl.rstrip("/"):
+        found["site"] = f"{base}/"
     found["recipes"] = [
         {**recipe, "page": site.address(app, recipe["page"])}
         for recipe in found["recipes"]

@@ -15,7 +15,7 @@ from docutils.parsers.rst import directives
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
-from _ext import answer, gallery
+from _ext import answer, dependencies, gallery, ids
 from _ext.releases.differences import label
 from _ext.releases.history import load
 from _ext.show.links import colab
@@ -104,7 +104,9 @@ def _finish(app: Sphinx, doctree: nodes.document) -> None:
         footer.children = []
         footer.append(element("ul", *_downloads(docname), kind="recipe-links"))
     card = next(doctree.findall(_is_card), None)
-    row = element("ul", *_links(doctree, docname, card), kind="recipe-links")
+    dependencies.note(app.env, "id", page.stem)
+    name = _named_by(ids.read(app.srcdir).get(page.stem, ""))
+    row = element("ul", *name, *_links(doctree, docname, card), kind="recipe-links")
     if card is None:
         title = next(doctree.findall(nodes.title))
         title.parent.insert(title.parent.index(title) + 1, row)
@@ -158,6 +160,11 @@ def _links(
         last["ids"].append(END)
         found.append(_entry(_link("Go to the end", END)))
     return found
+
+
+def _named_by(id_: str) -> list[nodes.Node]:
+    """Return the id of a recipe, if it has one."""
+    return [element("li", nodes.Text(id_), kind="recipe-id")] if id_ else []
 
 
 def _entry(link: nodes.Node) -> nodes.Node:

@@ -12,14 +12,15 @@ from pathlib import Path
 from _ext.take.archives import date
 
 
-def pack(site: Path, target: Path) -> None:
-    """Pack a site into a folder of the name of the zip."""
+def pack(site: Path, target: Path, folder: str = "") -> None:
+    """Pack a site into a folder; it has the name of the zip unless another is given."""
+    top = folder or target.stem
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(site.rglob("*")):
             name = path.relative_to(site)
             if path.is_dir() or name.parts[0].startswith("."):
                 continue
-            entry = zipfile.ZipInfo(f"{target.stem}/{name.as_posix()}", date())
+            entry = zipfile.ZipInfo(f"{top}/{name.as_posix()}", date())
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
 
