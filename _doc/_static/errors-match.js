@@ -805,7 +805,7 @@
         answer.whole = Math.max(weight / place.weight, weight / all);
       }
     }
-    const speaks = CONTEXT_OF_EXPORT.test(query);
+    const isOfExport = speaks(query);
     return [...answers]
       .map(([recipe, { best, more, message, whole, place }]) => {
         const score = best + more;
@@ -813,7 +813,7 @@
           score >= 21 ||
           (score >= 13 && whole >= 0.75) ||
           (score >= 6 && whole >= 0.9) ||
-          (speaks && score >= 5 && whole >= 0.1);
+          (isOfExport && score >= 5 && whole >= 0.1);
         return { recipe: index.recipes[recipe], message, score, whole, close, place };
       })
       .sort((a, b) => b.score - a.score);
@@ -821,6 +821,7 @@
 
   // Something of an export is in the text: then less is enough to be shown.
   const CONTEXT_OF_EXPORT = /export|onnx|_dynamo|aoti|FakeTensor|SymInt|torch\.fx|executorch/i;
+  const speaks = (text) => CONTEXT_OF_EXPORT.test(text);
 
   /* The words of a text that made a recipe come close, the rarest first. */
   function sharedWords(index, query, place) {
@@ -915,5 +916,5 @@
     return parts.join("\n\n").slice(-LINKED) || text.slice(-LINKED);
   }
 
-  globalThis.cookbookMatch = { read, template, match, prepare, find, rank, answer };
+  globalThis.cookbookMatch = { read, template, match, prepare, find, rank, speaks, answer };
 })();

@@ -8,6 +8,8 @@
 (() => {
   const WAIT = 150; // milliseconds after the last key
   const FEW = 80; // characters that may be words to search for, and no message
+  const WORDS = 600; // characters of a text that the search is asked
+  const PAGES = 3; // of the search that are shown
 
   function element(name, text, properties = {}) {
     const made = Object.assign(document.createElement(name), properties);
@@ -65,6 +67,7 @@
     also: "The same message has other causes:",
     other: "Your text has another message:",
     wrapper: "This stands around any cause:",
+    searched: "No known message. The search finds:",
   };
 
   function reason({ certain, usual, why, words }) {
@@ -119,21 +122,27 @@
     let index;
     let timer;
 
-    /* The index is a script of its own, loaded when it is needed. */
-    const loading = () =>
-      new Promise((resolve, reject) => {
-        const script = document.createElement("script");
-        script.src = `${root}_static/errors-index.js`;
-        script.onload = () => {
-          const prepared = cookbookMatch.prepare(globalThis.cookbookErrors);
-          setTimeout(() => cookbookMatch.rank(prepared, "")); // it prepares the ranks
-          resolve(prepared);
-        };
-        script.onerror = reject;
-        document.head.append(script);
+    const script = (name) =>
+      new Promise((onload, onerror) => {
+        const src = `${root}_static/${name}.js`;
+        document.head.append(element("script", "", { src, onload, onerror }));
       });
+
+    /* The indexes are scripts of their own, loaded when they are needed. */
+    async function loading() {
+      await script("errors-index");
+      const prepared = cookbookMatch.prepare(globalThis.cookbookErrors);
+      setTimeout(() => cookbookMatch.rank(prepared, "")); // it prepares the ranks
+      return prepared;
+    }
+    async function loadingPages() {
+      await Promise.all([script("search-index"), script("search-rank")]);
+      return cookbookRank.prepare(globalThis.cookbookSearch);
+    }
     let loaded;
+    let pages;
     const load = () => (loaded ??= loading());
+    const loadPages = () => (pages ??= loadingPages());
 
     async function answer() {
       try {
@@ -145,6 +154,8 @@
       const text = box.value.trim();
       const release = document.documentElement.dataset.torch ?? "";
       const { certain, answers, link } = cookbookMatch.answer(index, text, release);
+      if (!answers.length) answers.push(...(await searched(text, link)));
+      if (text !== box.value.trim()) return; // the search came late
       list.replaceChildren(...answers.map((each) => entry(each, root, index.releases)));
       status.textContent = "";
       if (answers.length) {
@@ -160,6 +171,16 @@
       return element("a", "Link to this answer", {
         href: `${root}${address("errors")}?${query}`,
       });
+    }
+
+    /* A title or words of a reader are no message of torch: the search may know them. */
+    async function searched(text, words) {
+      if (!cookbookMatch.speaks(text)) return [];
+      const { pages } = cookbookRank.search(await loadPages(), words.slice(0, WORDS));
+      return pages
+        .filter(({ name }) => index.byName.has(name))
+        .slice(0, PAGES)
+        .map(({ name }) => ({ recipe: index.byName.get(name), why: "searched" }));
     }
 
     /* Words that are no message are better looked for in the search. */
