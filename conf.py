@@ -115,8 +115,8 @@ recipe_symptoms = [
     "conversion fails",
     "how to",
 ]
-# The releases that recipes are recorded under, oldest first; to add one, add it here
-# and run "make transcripts RELEASE=<it>".
+# The releases that recipes are recorded under, oldest first; to add one, add it here,
+# run "make transcripts RELEASE=<it>" and write _doc/releases/<it>.rst.
 torch_releases = [
     "2.6.0",
     "2.7.1",
