@@ -158,9 +158,6 @@ git_last_updated_timezone = "UTC"
 git_untracked_show_sourcelink = True  # it takes the links for editing along
 html_copy_source = False
 html_show_sourcelink = False
-# Only a page that is opened from a disk uses Sphinx's search, see _static/search.js;
-# it could not read the pages for their summaries.
-html_show_search_summary = False
 
 # -- Old links -------------------------------------------------------------------------
 
