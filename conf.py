@@ -115,8 +115,8 @@ recipe_symptoms = [
     "conversion fails",
     "how to",
 ]
-# The releases that recipes are recorded under, oldest first; to add one, add it here
-# and run "make transcripts RELEASE=<it>".
+# The releases that recipes are recorded under, oldest first; to add one, add it here,
+# run "make transcripts RELEASE=<it>" and write _doc/releases/<it>.rst.
 torch_releases = [
     "2.6.0",
     "2.7.1",
@@ -158,9 +158,6 @@ git_last_updated_timezone = "UTC"
 git_untracked_show_sourcelink = True  # it takes the links for editing along
 html_copy_source = False
 html_show_sourcelink = False
-# Only a page that is opened from a disk uses Sphinx's search, see _static/search.js;
-# it could not read the pages for their summaries.
-html_show_search_summary = False
 
 # -- Old links -------------------------------------------------------------------------
 

@@ -233,13 +233,14 @@ def test_each_release_has_its_page(html):
 
 
 def test_nothing_but_what_matters(html):
-    """No page of a release shows carets, lines of torch's files or colors."""
+    """No page of a release shows carets, lines of files, colors or empty sections."""
     for path in (html / "releases").glob("*.html"):
         said = [code.text for code in soup(path.read_text("utf-8")).article("code")]
         assert said
         for section in soup(path.read_text("utf-8")).select("article section section"):
             lines = [item.text for item in section.select("li .release-message")]
             assert len(lines) == len({*lines}), (path, lines)
+            assert section.select("li"), (path, section.h2.text)
         for line in said:
             assert not re.search(r"\^\^|\x1b|\.py:\d+ in ", line), (path, line)
 

@@ -24,6 +24,7 @@ KINDS = [
     "topics/dynamic-shapes.html",
     "releases.html",
     "releases/2.9.html",
+    "releases/2.15.html",
     "functions.html",
     "how-errors-are-matched.html",
     "how-this-site-works.html",
@@ -46,6 +47,9 @@ WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
 #: The median page of a recipe, without its pictures, has no more bytes.
 HEAVIEST = 150_000
+
+#: The pixels of the gallery, with room for 85 recipes.
+HIGHEST = 6_000
 
 #: What one may have to scroll sideways, each in its own box.
 SCROLLS = "pre, .program-scroll, .release-table, .table-wrapper, .highlight"
@@ -179,18 +183,45 @@ def test_filter_by_release(visit, html):
         failing[release] = sum(release in c["data-fails"].split() for c in cards)
     assert failing["2.13"] != failing["2.6"]
     page = visit(f"{GALLERY}?torch=2.13")
-    page.get_by_label("Only problems specific").check()
+    page.get_by_label("Only problems of").check()
     assert shown(page) == failing["2.13"]
-    page.get_by_label("PyTorch version").select_option("2.6")
+    page.get_by_label("PyTorch version", exact=True).select_option("2.6")
     sync_api.expect(page.locator("output")).to_have_text("2.6")
     assert shown(page) == failing["2.6"]
+
+
+def test_empty_result_can_be_undone(visit):
+    """Where no recipe fits, the page says so and offers to show all again."""
+    page = visit(f"{GALLERY}?topic=start-here&symptom=conversion fails&fails=yes")
+    assert shown(page) == 0
+    assert "No recipe fits all of this." in page.locator(".gallery-filter").inner_text()
+    page.get_by_role("button", name="Show all recipes").click()
+    sync_api.expect(page.locator(".recipe-card:visible")).to_have_count(len(RECIPES))
+    assert page.url.endswith(GALLERY)
+    assert not page.get_by_role("button", name="Show all recipes").is_visible()
+
+
+def test_gallery_is_short(visit):
+    """On a wide screen the gallery has three columns and ends after six screens."""
+    page = visit(GALLERY, viewport=WIDE)
+    assert page.evaluate("document.documentElement.scrollHeight") <= HIGHEST
+    cards = page.locator(".recipe-card").all()[:3]
+    assert len({card.bounding_box()["y"] for card in cards}) == 1
+
+
+def test_cards_have_what_readers_look_for(html):
+    """A card has the title, the answer and the symptoms of its recipe."""
+    for card in soup(html / GALLERY).select(".gallery-topic .recipe-card"):
+        title, answer = card.find_all("p", recursive=False)
+        assert title.a and answer.text
+        assert card.select(".recipe-tags li")
 
 
 def test_filter_is_in_the_address(visit):
     """An address brings back what was chosen; other values change nothing."""
     page = visit(GALLERY)
     page.get_by_label("Topic").select_option("onnx")
-    page.get_by_label("Only problems specific").check()
+    page.get_by_label("Only problems of").check()
     assert re.search(r"\?topic=onnx&fails=yes$", page.url)
     expected = shown(page)
     assert shown(visit(page.url)) == expected
@@ -206,7 +237,7 @@ def test_filter_by_keyboard(visit):
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    assert page.get_by_label("Only problems specific").is_checked()
+    assert page.get_by_label("Only problems of").is_checked()
 
 
 def test_gallery_without_scripts(visit):

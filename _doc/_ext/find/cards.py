@@ -135,14 +135,13 @@ class RecipeGallery(_Cards):
         }
         symptoms = {symptom: symptom for symptom in self.config.recipe_symptoms}
         box = element("input", type="checkbox", name="fails")
-        words = nodes.Text(
-            " Only problems specific to some versions, this one included: "
-        )
+        release = element("output", name="release")
+        before, after = " Only problems of ", " that not every version has"
         return element(
             "form",
             _choice("topic", "Topic", "All topics", known),
             _choice("symptom", "Symptom", "All symptoms", symptoms),
-            element("label", box, words, element("output", name="release")),
+            element("label", box, nodes.Text(before), release, nodes.Text(after)),
             element("p", role="status"),
             element(
                 "button", nodes.Text("Show all recipes"), type="reset", hidden="hidden"

@@ -1,12 +1,15 @@
-"""List, for each function of torch.export, the recipes that use it.
+"""List, for each function that matters to an export, the recipes that use it.
 
-The directive ``recipes-by-function`` takes the names from what Sphinx-Gallery found
-in the recipes, so no function and no recipe has to be listed by hand.
+The directive ``recipes-by-function`` takes the names from what Sphinx-Gallery found in
+the recipes, so no function and no recipe has to be listed by hand. The names are those
+that recipes write, and so readers: ``torch.export.Dim``, wherever torch defines it.
 """
 
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,56 +22,74 @@ if TYPE_CHECKING:
     from docutils import nodes
     from sphinx.application import Sphinx
 
-_ENTRY = """
-{name}
-{underline}
-
-Documentation: :py:obj:`{name}`
-
-.. minigallery:: {used}
-"""
+#: A function that more recipes use tells none of them from others.
+MOST = 20
 
 
 class RecipesByFunction(SphinxDirective):
-    """``.. recipes-by-function:: torch.export`` lists the recipes by what they call."""
+    """``.. recipes-by-function::`` lists the recipes by what they call.
 
-    required_arguments = 1
+    Its content is patterns of names, one a line, such as ``torch.export.*``.
+    """
+
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return a section per name that begins with the argument."""
+        """Return a section for each name that fits a pattern."""
+        used = self._used()
+        fitting = (name for line in self.content for name in self._fitting(line, used))
+        text = "\n".join(self._entry(name, used[name]) for name in dict.fromkeys(fitting))
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+    def _used(self) -> dict[str, list[str]]:
+        """Return the recipes that use each function, by the shortest of its names."""
         folder = self.config.sphinx_gallery_conf["backreferences_dir"]
         path = Path(self.env.srcdir, folder, "backreferences_all.json")
         self.env.note_dependency(path)
-        used = json.loads(path.read_text("utf-8"))
-        text = "\n".join(
-            _ENTRY.format(name=name, underline="-" * len(name), used=" ".join(names))
-            for name, names in sorted(self._documented(used).items())
-        )
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        names: dict[str, str] = {}
+        found: dict[str, set[str]] = {}
+        noted = json.loads(path.read_text("utf-8"))
+        for name in sorted(noted, key=len):
+            written = names.setdefault(self._documented(name) or name, name)
+            recipes = {Path(script).stem for script, *_ in noted[name]}
+            found.setdefault(written, set()).update(recipes)
+        return {name: sorted(recipes) for name, recipes in found.items()}
 
-    def _documented(self, used: Iterable[str]) -> dict[str, list[str]]:
-        """Return the names that other documentation describes, with those in use.
+    def _documented(self, name: str) -> str | None:
+        """Return the name under which other documentation describes a function.
 
-        A class may be documented under the module that defines it, as
-        ``torch.export.dynamic_shapes.Dim`` is, and used under a shorter name.
+        That may be the module that defines it, ``torch.export.dynamic_shapes.Dim``.
         """
+        if name in self._known:
+            return name
+        module, _, last = name.rpartition(".")
+        ending = (known for known in self._known if known.endswith(f".{last}"))
+        alike = [known for known in ending if known.startswith(f"{module}.")]
+        return alike[0] if len(alike) == 1 else None
+
+    @cached_property
+    def _known(self) -> set[str]:
+        """All names that other documentation describes."""
         inventory = InventoryAdapter(self.env).main_inventory
-        known = {
-            name
-            for kind, entries in inventory.items()
-            if kind.startswith("py:")
-            for name in entries
-            if name.startswith(f"{self.arguments[0]}.")
-        }
-        found: dict[str, list[str]] = {}
-        for name in sorted(used):
-            module, _, last = name.rpartition(".")
-            alike = {n for n in known if n.startswith(f"{module}.")}
-            alike = {n for n in alike if n.rpartition(".")[2] == last}
-            if name in known or len(alike) == 1:
-                documented = name if name in known else alike.pop()
-                found.setdefault(documented, []).append(name)
-        return found
+        of_python = (kind for kind in inventory if kind.startswith("py:"))
+        return {name for kind in of_python for name in inventory[kind]}
+
+    def _fitting(self, pattern: str, used: Iterable[str]) -> list[str]:
+        fitting = sorted(name for name in used if fnmatchcase(name, pattern))
+        if not fitting:
+            raise self.error(f"No recipe uses {pattern}: correct or remove the line.")
+        return fitting
+
+    def _entry(self, name: str, recipes: list[str]) -> str:
+        """Return the section of a function."""
+        lines = [name, "-" * len(name), ""]
+        if documented := self._documented(name):
+            lines += [f"Documentation: :py:obj:`{name} <{documented}>`", ""]
+        if len(recipes) > MOST:
+            lines += [f"{len(recipes)} recipes: see :doc:`/auto_recipes/index`.", ""]
+        else:
+            lines += [f"- :doc:`/auto_recipes/{recipe}`" for recipe in recipes]
+        return "\n".join([*lines, ""])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

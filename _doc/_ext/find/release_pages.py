@@ -235,12 +235,12 @@ class ReleaseChanges(_ReleaseDirective):
 def _section(key: str, changed: News, old: str, new: str) -> nodes.section | None:
     """Return the section of a kind of change, if there is any."""
     found = getattr(changed, key)
-    if not found:
-        return None
     release = old if key in ("silent", "gone", "quiet", "unsaid") else new
-    items = _entries(key, found, release)
+    items = [nodes.list_item("", *item) for item in _entries(key, found, release)]
+    if not items:
+        return None
     title = nodes.title("", HEADINGS[key])
-    listed = nodes.bullet_list("", *(nodes.list_item("", *item) for item in items))
+    listed = nodes.bullet_list("", *items)
     return nodes.section("", title, listed, ids=[key])
 
 

@@ -103,6 +103,7 @@ def _finish(app: Sphinx, doctree: nodes.document) -> None:
     for footer in list(doctree.findall(_is_footer)):
         footer.children = []
         footer.append(element("ul", *_downloads(docname), kind="recipe-links"))
+    _list_related(doctree, conf["recommender"]["rubric_header"])
     card = next(doctree.findall(_is_card), None)
     dependencies.note(app.env, "id", page.stem)
     name = _named_by(ids.read(app.srcdir).get(page.stem, ""))
@@ -118,6 +119,23 @@ def _finish(app: Sphinx, doctree: nodes.document) -> None:
             "p", nodes.Text(f"Works with PyTorch {named}."), kind="answer-works"
         )
     card += row
+
+
+def _list_related(doctree: nodes.document, header: str) -> None:
+    """Show related recipes by their titles: Sphinx-Gallery's pictures take 200 pixels.
+
+    Sphinx-Gallery puts them last, each once for HTML and once for other builders.
+    """
+    rubrics = doctree.findall(nodes.rubric)
+    rubric = next((node for node in rubrics if node.astext() == header), None)
+    if rubric is None:
+        return
+    shown = rubric.parent[rubric.parent.index(rubric) + 1 :]
+    found = (link for node in shown for link in node.findall(addnodes.pending_xref))
+    links = {link["reftarget"]: link for link in found}
+    for node in shown:
+        rubric.parent.remove(node)
+    rubric.parent += element("ul", *map(_entry, links.values()), kind="related-recipes")
 
 
 def is_above(node: nodes.Node) -> bool:
