@@ -35,7 +35,8 @@ TEMPLATE = "_templates/SKILL.md.txt"
 MESSAGES = 4
 LONGEST = 120
 
-_LINK = re.compile(r"\[([^\]]+)\]\((plot_\w+)\.md\)")
+#: A link to a recipe; its title may have brackets: ``x[mask]``.
+_LINK = re.compile(r"\[((?:[^][]|\[[^][]*\])+)\]\((plot_\w+)\.md\)")
 
 
 class _Skill:

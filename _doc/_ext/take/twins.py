@@ -106,10 +106,12 @@ def _others(recipe: Recipe, number: int) -> list[str]:
     said = list(recipe.behavior(number))
     if recipe.pinned in history:
         reference = history[recipe.pinned]
+        having: dict[str, list[str]] = {}
         for group in groups(history):
             if recipe.pinned not in group:
-                named = label(group, recipe.releases)
-                said.append(f"{named}: {_first(reference, history[group[0]])}")
+                words = _first(reference, history[group[0]])
+                having.setdefault(words, []).extend(group)
+        said += [f"{label(of, recipe.releases)}: {it}" for it, of in having.items()]
     if missing := recipe.unreached(number):
         said.append(f"{label(missing, recipe.releases)}: not reached.")
     if not said:
