@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from _ext.find import messages
@@ -99,6 +100,30 @@ def different(box, index, cases):
 
 
 # -- The same answers --
+
+
+def test_same_expressions():
+    """The regular expressions of the command, piece by piece, are those of the box."""
+    tree = ast.parse(Path(explain.__file__).read_text("utf-8"))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    made = [call for call in calls if getattr(call.func, "id", "") in {"js", "any_of"}]
+    inside = (node for call in made for each in call.args for node in ast.walk(each))
+    pieces = [node.value for node in inside if isinstance(node, ast.Constant)]
+    pieces += [explain._LEVEL, explain._DAY, explain._CLOCK, explain._NAME]
+    # Some are in strings and templates, where more is escaped.
+    plain, escaped = SCRIPT, SCRIPT.replace("\\\\", "\\").replace("\\`", "`")
+    said = [piece.replace('\\"', '"') for piece in pieces]
+    assert len(said) > 100
+    assert [one for one in said if one not in plain and one not in escaped] == []
+
+
+def test_same_numbers():
+    """So are the lengths: how much is read, shown and certain."""
+    numbers = re.findall(r"^  const ([A-Z]+) = (\d+);", SCRIPT, re.MULTILINE)
+    ours = {name: getattr(explain, f"_{name}", None) for name, _ in numbers}
+    del ours["LINKED"]  # of a link, which a terminal has not
+    assert ours == {name: int(of) for name, of in numbers if name in ours}
+    assert len(ours) > 10
 
 
 @needs_chromium

@@ -81,7 +81,7 @@ class _Skill:
             references="\n".join(references),
             recipes=len(self.recipes),
             releases=f"{releases[0]} to {releases[-1]}",
-            where=self.app.config.html_baseurl or "the folder of the built site",
+            where=self.app.config.html_baseurl or "the site that this skill is from",
         )
 
     def _entry(self, name: str) -> str:
