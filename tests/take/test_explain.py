@@ -128,7 +128,7 @@ def test_same_numbers():
 
 @needs_chromium
 def test_real_errors(box, index, raw):
-    """To each real error, plain and pasted in two ways, box and command say the same."""
+    """To each real error, plain and pasted in two ways, both say the same."""
     releases = ["", *raw["releases"]]
     cases = []
     for number, text in enumerate(real_errors()):
@@ -171,7 +171,7 @@ def test_torn_texts(box, index):
 
 @needs_chromium
 def test_page_and_command(browser, html):
-    """Ten errors, pasted into the page and given to the file: the reader sees the same."""
+    """Ten errors, pasted into the page or given to the file, are answered alike."""
     page = browser.new_context().new_page()
     page.goto((html / "errors.html").as_uri())
     release = page.evaluate("document.documentElement.dataset.torch")

@@ -58,7 +58,7 @@ def test_answers(html, folder):
 
 
 def test_zip(html, folder, tmp_path):
-    """The zip has the files of the folder, under the name of the skill, always alike."""
+    """The zip has the files of the folder, under the name of the skill."""
     again = tmp_path / "other.zip"
     offline.pack(folder, again, skill.NAME)
     assert again.read_bytes() == (html / "skill.zip").read_bytes()

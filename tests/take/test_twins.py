@@ -67,7 +67,7 @@ def test_what_a_page_says_of_itself(html):
 def test_other_releases(recorded):
     """What they do differently stands below the cell, each with a line."""
     text = (recorded.folder / "html/auto_recipes/plot_differs.md").read_text("utf-8")
-    lists = re.findall(r"^With other versions of PyTorch:\n\n((?:- .*\n)+)", text, re.M)
+    lists = re.findall(r"With other versions of PyTorch:\n\n((?:- .*\n)+)", text)
     assert "- 2.6: raises `RuntimeError: " in lists[0]
     assert "- 2.7 – 2.9: prints `the result is 12.0`" in lists[0]
     assert any("- 2.6: not reached." in each for each in lists)
