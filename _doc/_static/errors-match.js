@@ -6,7 +6,8 @@
  *    instance. Only such a match is certain.
  * 3. rank(index, text): if there is none, the recipes with the most words in common.
  *
- * The page "How errors are matched" explains it in words.
+ * The page "How errors are matched" explains it in words. _ext/take/explain.py does the
+ * same in Python, function by function: change both, tests hold them together.
  */
 "use strict";
 

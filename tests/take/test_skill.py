@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 from _ext.take import offline, skill
-from conftest import RECIPES, ROOT
+from conftest import RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -76,5 +76,5 @@ def test_its_command_is_that_of_the_site(html, folder):
 
 def test_template():
     """It names the statuses of the command."""
-    text = (ROOT / "_doc" / skill.TEMPLATE).read_text("utf-8")
+    text = skill.TEMPLATE.read_text("utf-8")
     assert "Exit status 0" in text and "Exit status 3" in text

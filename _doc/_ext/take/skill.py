@@ -29,7 +29,7 @@ NAME = "torch-export-cookbook"
 
 FOLDER = "skill"
 ARCHIVE = "skill.zip"
-TEMPLATE = "_templates/SKILL.md.txt"
+TEMPLATE = Path(__file__).parents[2] / "_templates/SKILL.md.txt"
 
 #: The messages of a recipe that a reference shows, and the characters of each.
 MESSAGES = 4
@@ -75,7 +75,7 @@ class _Skill:
     def _router(self, references: list[str]) -> str:
         """Return the page that says what to read when."""
         releases = self.index["releases"]
-        template = Template((self.srcdir / TEMPLATE).read_text("utf-8"))
+        template = Template(TEMPLATE.read_text("utf-8"))
         return template.substitute(
             name=NAME,
             references="\n".join(references),
