@@ -56,6 +56,7 @@ def pasted(text):
 def real_errors(*names):
     """Return texts of real people, from the files of these names or from all."""
     folder = ROOT / "tests/data"
-    paths = [folder / f"{name}.jsonl" for name in names] or sorted(folder.iterdir())
+    named = [folder / f"{name}.jsonl" for name in names]
+    paths = named or sorted(folder.glob("*errors*.jsonl"))
     lines = [line for path in paths for line in path.read_text("utf-8").splitlines()]
     return [json.loads(line)["text"] for line in lines]

@@ -6,7 +6,8 @@
  *    instance. Only such a match is certain.
  * 3. rank(index, text): if there is none, the recipes with the most words in common.
  *
- * The page "How errors are matched" explains it in words.
+ * The page "How errors are matched" explains it in words. _ext/take/explain.py does the
+ * same in Python, function by function: change both, tests hold them together.
  */
 "use strict";
 
@@ -667,16 +668,19 @@
 
   /* Order matches of one part: what stands inside of another comes first. */
   function innermost(found) {
-    return [...found].sort((a, b) => {
-      if (inside(a, b)) return -1;
-      if (inside(b, a)) return 1;
-      return a.start - b.start;
-    });
+    const byStart = [...found].sort((a, b) => a.start - b.start);
+    const list = new Set();
+    const add = (one) => {
+      byStart.filter((each) => inside(each, one)).forEach(add);
+      list.add(one);
+    };
+    byStart.forEach(add);
+    return [...list];
   }
 
   /* Tell whether a match stands in a hole of another one, in the first line of it. */
   function inside(a, b) {
-    if (a === b || a.start <= b.start || a.letters < 20) return false;
+    if (a.start <= b.start || a.letters < 20) return false;
     const from = Math.max(...b.begins.filter((each) => each <= a.start), -1);
     return from >= 0 && !a.part.text.slice(from, a.start).trim().includes("\n");
   }

@@ -1,10 +1,11 @@
-/* Let the keyboard reach what scrolls: code that is wider than its box. */
+/* Let the keyboard reach what scrolls: what is wider or higher than its box. */
 "use strict";
 
 (() => {
   function mark() {
     for (const box of document.querySelectorAll("article pre, .table-wrapper")) {
-      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      const isWider = box.scrollWidth > box.clientWidth;
+      if (isWider || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }
   }

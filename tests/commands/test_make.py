@@ -199,7 +199,7 @@ def test_path_with_a_space(tmp_path):
     """The repository works in a folder with a space; here a copy with one recipe."""
     root = tmp_path / "a b"
     shutil.copytree(ROOT / "tests/site/_doc", root / "_doc")
-    for name in ("_ext", "_static", "_templates", "inventories"):
+    for name in ("_ext", "_static", "_templates", "inventories", "releases"):
         shutil.copytree(ROOT / "_doc" / name, root / "_doc" / name)
     (root / "recipes").mkdir()
     for name in ("GALLERY_HEADER.rst", "plot_unicode.py"):

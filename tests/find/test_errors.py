@@ -326,7 +326,7 @@ def test_index_of_all_messages(html, index):
 
 
 def test_schema(html, index):
-    """The index is what the schema beside it says; what is not in the schema is wrong."""
+    """The index is what the schema beside it says; what is not there is wrong."""
     schema = json.loads((html / "errors.schema.json").read_text("utf-8"))
     check = jsonschema.Draft202012Validator(schema)
     check.check_schema(schema)

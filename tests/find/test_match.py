@@ -172,6 +172,21 @@ def test_what_no_recipe_answers_is_not_certain(ask):
 # -- Rules --
 
 
+def test_what_stands_inside_comes_first(ask):
+    """However deep, and in any browser: its way of sorting decides nothing."""
+    known = index(
+        template("The first converter went wrong because of another one: {}", "a"),
+        template("The second converter\nwas stopped for a longer reason: {}", "b"),
+        template("The third was not able to read {} at all, nor anything", "c"),
+    )
+    text = (
+        "The first converter went wrong because of another one: The second converter\n"
+        "was stopped for a longer reason: The third was not able to read x at all, "
+        "nor anything"
+    )
+    assert ask(known, text) == ("certain", "c", "b", "a")
+
+
 def test_a_hole_decides(ask):
     """The first rule that fits wins; the recipe of the template is for the rest."""
     rules = [

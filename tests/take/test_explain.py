@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from _ext.find import messages
@@ -86,7 +87,7 @@ def of_command(index, text, release):
         [a.recipe["name"], a.certain, a.usual, a.why, a.quote, a.message, a.words]
         for a in found
     ]
-    return json.loads(explain.characters(json.dumps(said, ensure_ascii=False)))
+    return json.loads(json.dumps(said))  # two halves of a character are one again
 
 
 def different(box, index, cases):
@@ -101,9 +102,33 @@ def different(box, index, cases):
 # -- The same answers --
 
 
+def test_same_expressions():
+    """The regular expressions of the command, piece by piece, are those of the box."""
+    tree = ast.parse(Path(explain.__file__).read_text("utf-8"))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    made = [call for call in calls if getattr(call.func, "id", "") in {"js", "any_of"}]
+    inside = (node for call in made for each in call.args for node in ast.walk(each))
+    pieces = [node.value for node in inside if isinstance(node, ast.Constant)]
+    pieces += [explain._LEVEL, explain._DAY, explain._CLOCK, explain._NAME]
+    # Some are in strings and templates, where more is escaped.
+    plain, escaped = SCRIPT, SCRIPT.replace("\\\\", "\\").replace("\\`", "`")
+    said = [piece.replace('\\"', '"') for piece in pieces]
+    assert len(said) > 100
+    assert [one for one in said if one not in plain and one not in escaped] == []
+
+
+def test_same_numbers():
+    """So are the lengths: how much is read, shown and certain."""
+    numbers = re.findall(r"^  const ([A-Z]+) = (\d+);", SCRIPT, re.MULTILINE)
+    ours = {name: getattr(explain, f"_{name}", None) for name, _ in numbers}
+    del ours["LINKED"]  # of a link, which a terminal has not
+    assert ours == {name: int(of) for name, of in numbers if name in ours}
+    assert len(ours) > 10
+
+
 @needs_chromium
 def test_real_errors(box, index, raw):
-    """To each real error, plain and pasted in two ways, box and command say the same."""
+    """To each real error, plain and pasted in two ways, both say the same."""
     releases = ["", *raw["releases"]]
     cases = []
     for number, text in enumerate(real_errors()):
@@ -146,7 +171,7 @@ def test_torn_texts(box, index):
 
 @needs_chromium
 def test_page_and_command(browser, html):
-    """Ten errors, pasted into the page and given to the file: the reader sees the same."""
+    """Ten errors, pasted into the page or given to the file, are answered alike."""
     page = browser.new_context().new_page()
     page.goto((html / "errors.html").as_uri())
     release = page.evaluate("document.documentElement.dataset.torch")
@@ -193,8 +218,9 @@ def file(html, tmp_path):
 
 
 def test_it_needs_nothing_else(html):
-    """It imports the standard library alone."""
-    tree = ast.parse((html / "explain.py").read_text("utf-8"))
+    """It is Python 3.10 and imports the standard library alone."""
+    text = (html / "explain.py").read_text("utf-8")
+    tree = ast.parse(text, feature_version=(3, 10))
     nodes = list(ast.walk(tree))
     names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
     names |= {n.module for n in nodes if isinstance(n, ast.ImportFrom)}

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 from _ext.take import offline, skill
-from conftest import RECIPES, ROOT
+from conftest import RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_answers(html, folder):
 
 
 def test_zip(html, folder, tmp_path):
-    """The zip has the files of the folder, under the name of the skill, always alike."""
+    """The zip has the files of the folder, under the name of the skill."""
     again = tmp_path / "other.zip"
     offline.pack(folder, again, skill.NAME)
     assert again.read_bytes() == (html / "skill.zip").read_bytes()
@@ -76,5 +76,5 @@ def test_its_command_is_that_of_the_site(html, folder):
 
 def test_template():
     """It names the statuses of the command."""
-    text = (ROOT / "_doc" / skill.TEMPLATE).read_text("utf-8")
+    text = skill.TEMPLATE.read_text("utf-8")
     assert "Exit status 0" in text and "Exit status 3" in text

@@ -62,9 +62,8 @@ def _write(app: Sphinx, error: Exception | None) -> None:
 def _lead(
     app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object
 ) -> None:
-    """Let the front page and those of topics lead to the page of the command."""
-    leads = page == app.config.root_doc or page.startswith("topics/")
-    if leads and PAGE in app.env.found_docs:
+    """Let the pages of topics lead to that of the command, as the front page does."""
+    if page.startswith("topics/") and PAGE in app.env.found_docs:
         context["elsewhere"] = app.builder.get_relative_uri(page, PAGE)
 
 

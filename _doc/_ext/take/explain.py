@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import base64
 import functools
+import itertools
 import json
 import math
 import os
@@ -115,7 +116,6 @@ _SHORT = 7  # letters of a template that has too few for that
 _FURTHER = 400  # characters after a hole that may belong to it
 _SHOWN = 5  # answers
 _QUOTED = 600  # characters of a text that are shown again
-_LINKED = 3000  # characters of a text in a link to its answer
 _LONG = 30  # letters of a template that is told by its words alone
 _NEVER = sys.maxsize
 
@@ -442,8 +442,6 @@ _FIRST_WORD = re.compile(r"\A\w+", re.ASCII)
 _LAST_WORD = re.compile(r"\w+\Z", re.ASCII)
 _OPENING = js(r"^\s*(\S[^\n]{20,}?[.!?:])[ \n]|^\s*(\S[^\n]+)\n")
 
-Span = "tuple[int, int]"
-
 
 def _letters(text: str) -> int:
     return len(_NO_LETTERS.sub("", text))
@@ -581,7 +579,7 @@ def _required(first: _Piece, parts: int) -> list[str]:
 # -- Matching --------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class Match:
     """An instance of a template in a text, or an attempt at one.
 
@@ -1051,18 +1049,23 @@ def _role(one: Match) -> str:
 
 def _innermost(found: list[Match]) -> list[Match]:
     """Order matches of one part: what stands inside of another comes first."""
+    by_start = sorted(found, key=lambda one: one.start)
+    ordered: dict[Match, None] = {}
 
-    def compare(a: Match, b: Match) -> int:
-        if _is_inside(a, b):
-            return -1
-        return 1 if _is_inside(b, a) else a.start - b.start
+    def add(one: Match) -> None:
+        for each in by_start:
+            if _is_inside(each, one):
+                add(each)
+        ordered[one] = None
 
-    return sorted(found, key=functools.cmp_to_key(compare))
+    for one in by_start:
+        add(one)
+    return list(ordered)
 
 
 def _is_inside(a: Match, b: Match) -> bool:
     """Tell whether a match stands in a hole of another one, in the first line of it."""
-    if a is b or a.start <= b.start or a.letters < 20:  # noqa: PLR2004
+    if a.start <= b.start or a.letters < 20:  # noqa: PLR2004
         return False
     begin = max((each for each in b.begins if each <= a.start), default=-1)
     return begin >= 0 and "\n" not in trim(_text(a)[begin : a.start])
@@ -1478,10 +1481,12 @@ def shown(raw: dict[str, Any], one: Answer, release: str) -> str:
     return "\n\n".join(filter(None, [*head, *rest]))
 
 
-def _brief(raw: dict[str, Any], one: Answer) -> str:
-    """Return an answer that is not the first."""
-    recipe = one.recipe
-    return f"{reason(one)}\n{_title(recipe)}\n{address(raw, recipe['page'])}"
+def _brief(raw: dict[str, Any], others: list[Answer]) -> Iterator[str]:
+    """Yield the answers after the first; those with one reason stand together."""
+    for why, some in itertools.groupby(others, reason):
+        yield why
+        for recipe in (one.recipe for one in some):
+            yield f"{_title(recipe)}\n{address(raw, recipe['page'])}"
 
 
 def _title(recipe: dict[str, Any]) -> str:
@@ -1515,7 +1520,7 @@ def report(raw: dict[str, Any], found: list[Answer], release: str) -> str:
     if not found:
         return "Nothing is certain: no recipe matches."
     first, *others = found
-    texts = [shown(raw, first, release), *(_brief(raw, one) for one in others)]
+    texts = [shown(raw, first, release), *_brief(raw, others)]
     if not first.certain:
         texts.insert(0, "Nothing is certain: no exact match. Closest recipes:")
     return "\n\n".join(texts)

@@ -29,13 +29,14 @@ NAME = "torch-export-cookbook"
 
 FOLDER = "skill"
 ARCHIVE = "skill.zip"
-TEMPLATE = "_templates/SKILL.md.txt"
+TEMPLATE = Path(__file__).parents[2] / "_templates/SKILL.md.txt"
 
 #: The messages of a recipe that a reference shows, and the characters of each.
 MESSAGES = 4
 LONGEST = 120
 
-_LINK = re.compile(r"\[([^\]]+)\]\((plot_\w+)\.md\)")
+#: A link to a recipe; its title may have brackets: ``x[mask]``.
+_LINK = re.compile(r"\[((?:[^][]|\[[^][]*\])+)\]\((plot_\w+)\.md\)")
 
 
 class _Skill:
@@ -74,13 +75,13 @@ class _Skill:
     def _router(self, references: list[str]) -> str:
         """Return the page that says what to read when."""
         releases = self.index["releases"]
-        template = Template((self.srcdir / TEMPLATE).read_text("utf-8"))
+        template = Template(TEMPLATE.read_text("utf-8"))
         return template.substitute(
             name=NAME,
             references="\n".join(references),
             recipes=len(self.recipes),
             releases=f"{releases[0]} to {releases[-1]}",
-            where=self.app.config.html_baseurl or "the folder of the built site",
+            where=self.app.config.html_baseurl or "the site that this skill is from",
         )
 
     def _entry(self, name: str) -> str:

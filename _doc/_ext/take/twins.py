@@ -21,7 +21,7 @@ from sphinx import addnodes
 from sphinx.util.osutil import relative_uri
 
 from _ext import files, ids, noop, site
-from _ext.releases.differences import Cell, groups, label, printed
+from _ext.releases.differences import Cell, exceptions, groups, label, printed
 from _ext.releases.history import load, recipes
 from _ext.show.nodes import element
 from _ext.take.notebooks import INSTALLATION
@@ -106,10 +106,12 @@ def _others(recipe: Recipe, number: int) -> list[str]:
     said = list(recipe.behavior(number))
     if recipe.pinned in history:
         reference = history[recipe.pinned]
+        having: dict[str, list[str]] = {}
         for group in groups(history):
             if recipe.pinned not in group:
-                named = label(group, recipe.releases)
-                said.append(f"{named}: {_first(reference, history[group[0]])}")
+                words = _other(reference, history[group[0]])
+                having.setdefault(words, []).extend(group)
+        said += [f"{label(of, recipe.releases)}: {it}" for it, of in having.items()]
     if missing := recipe.unreached(number):
         said.append(f"{label(missing, recipe.releases)}: not reached.")
     if not said:
@@ -118,18 +120,25 @@ def _others(recipe: Recipe, number: int) -> list[str]:
     return [f"With other versions of PyTorch:\n\n{entries}"]
 
 
-def _first(reference: Cell, cell: Cell) -> str:
-    """Return the first line of an output that another one does not have."""
+def _other(reference: Cell, cell: Cell) -> str:
+    """Say what a cell does that another one does not: in a line, the first."""
+    if cell.get("error"):
+        kind, message = exceptions(cell)[-1]
+        line = f"{kind}: {message}".partition("\n")[0]
+        return f"raises {_cut(line)}"
     known = set(printed(reference).splitlines())
     normal = printed(cell).splitlines()
     shown = "\n".join(cell["output"]).splitlines()
     lines = shown if len(shown) == len(normal) else normal
     for words, line in zip(normal, lines, strict=True):
         if words not in known and line.strip():
-            said = line.strip()
-            cut = "…" if len(said) > LONGEST else ""
-            return f"prints {literal(said[:LONGEST])}{cut}"
+            return f"prints {_cut(line.strip())}"
     return "prints less" if lines else "prints nothing"
+
+
+def _cut(line: str) -> str:
+    """Return a line as a literal, without its end if it is long."""
+    return f"{literal(line[:LONGEST])}{'…' if len(line) > LONGEST else ''}"
 
 
 def literal(text: str) -> str:
