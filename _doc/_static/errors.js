@@ -176,9 +176,10 @@
     /* A title or words of a reader are no message of torch: the search may know them. */
     async function searched(text, words) {
       if (!cookbookMatch.speaks(text)) return [];
-      const { pages } = cookbookRank.search(await loadPages(), words.slice(0, WORDS));
-      return pages
-        .filter(({ name }) => index.byName.has(name))
+      const known = await loadPages();
+      return cookbookRank
+        .search(known, words.slice(0, WORDS))
+        .pages.filter(({ name }) => index.byName.has(name))
         .slice(0, PAGES)
         .map(({ name }) => ({ recipe: index.byName.get(name), why: "searched" }));
     }
