@@ -76,6 +76,15 @@ def test_other_releases(recorded):
     assert "With other versions" not in same
 
 
+def test_same_differences_stand_together(html):
+    """Releases that do the same have one line."""
+    for path in RECIPES:
+        lists = re.findall(r"PyTorch:\n\n((?:- .*\n)+)", text_of(html, path))
+        for entries in lists:
+            said = re.findall(r"^- [\d., –]+: (.*)", entries, re.MULTILINE)
+            assert len({*said}) == len(said), path.stem
+
+
 @pytest.mark.parametrize(
     ("output", "expected"),
     [
