@@ -9,10 +9,28 @@ import pytest
 from conftest import soup
 
 
+#: The topic of the recipe that answers.
+TOPIC = """:orphan:
+
+Inputs
+======
+
+What goes in.
+
+.. recipes::
+
+   plot_answers
+"""
+
+
 @pytest.fixture(scope="module")
 def site(make_site):
     """Build a site with one recipe that answers, and one that does not."""
-    site = make_site("plot_answers", "plot_unicode").record().build()
+    site = make_site("plot_answers", "plot_unicode")
+    topic = site.folder / "_doc/topics/inputs.rst"
+    topic.parent.mkdir(exist_ok=True)
+    topic.write_text(TOPIC, "utf-8")
+    site.record().build()
     assert site.returncode == 0, site.log
     return site
 
