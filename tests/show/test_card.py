@@ -63,7 +63,7 @@ def test_row_of_links(page):
     """One row leads to the fix, to the cause, to the files and to the end."""
     row = page.select_one(".answer .recipe-links")
     assert [link.text for link in row.select("a")] == [
-        *("The fix", "Why", "Notebook", "Script", "Zip", "Go to the end"),
+        *("The fix", "Why", "Notebook", "Script", "Zip", "Markdown", "Go to the end"),
     ]
     anchors = [a["href"][1:] for a in row.select("a") if a["href"].startswith("#")]
     assert len(anchors) == 3
@@ -76,7 +76,7 @@ def test_recipe_without_an_answer(site):
     """The row stands under the title of a recipe without an answer."""
     page = soup(site.folder / "html/auto_recipes/plot_unicode.html")
     row = page.select_one("h1 + .recipe-links")
-    words = ["Notebook", "Script", "Zip", "Go to the end"]
+    words = ["Notebook", "Script", "Zip", "Markdown", "Go to the end"]
     assert [link.text for link in row.select("a")] == words
 
 
