@@ -100,7 +100,7 @@ def pinned() -> str:
 
 
 def test_page_ends_with_what_helps(recipe):
-    """Running times have a page of their own; what made the page is no reader's need."""
+    """Running times have a page of their own; readers need no imprint."""
     _, page = recipe
     assert page.select(".sphx-glr-timing, .sphx-glr-signature") == []
 

@@ -1,11 +1,12 @@
-/* Let the keyboard reach what scrolls: what is wider or higher than its box. */
+/* Let the keyboard reach what scrolls: code and outputs that are larger than their box. */
 "use strict";
 
 (() => {
   function mark() {
     for (const box of document.querySelectorAll("article pre, .table-wrapper")) {
-      const isWider = box.scrollWidth > box.clientWidth;
-      if (isWider || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+      const isWide = box.scrollWidth > box.clientWidth;
+      const isHigh = box.scrollHeight > box.clientHeight;
+      if (isWide || isHigh) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }
   }

@@ -31,7 +31,8 @@
 
   /* The lines of an answer's change, as its page shows them. */
   function change(lines) {
-    const block = element("pre", "", { className: "answer-change" });
+    const properties = { ariaLabel: "The change", className: "answer-change", role: "group" };
+    const block = element("pre", "", { ...properties, tabIndex: 0 }); // long lines scroll
     const kinds = { "-": "del", "+": "ins" };
     block.append(...lines.map((line) => element(kinds[line[0]] ?? "span", `${line}\n`)));
     return block;

@@ -9,10 +9,28 @@ import pytest
 from conftest import soup
 
 
+#: The topic of the recipe that answers.
+TOPIC = """:orphan:
+
+Inputs
+======
+
+What goes in.
+
+.. recipes::
+
+   plot_answers
+"""
+
+
 @pytest.fixture(scope="module")
 def site(make_site):
     """Build a site with one recipe that answers, and one that does not."""
-    site = make_site("plot_answers", "plot_unicode").record().build()
+    site = make_site("plot_answers", "plot_unicode")
+    topic = site.folder / "_doc/topics/inputs.rst"
+    topic.parent.mkdir(exist_ok=True)
+    topic.write_text(TOPIC, "utf-8")
+    site.record().build()
     assert site.returncode == 0, site.log
     return site
 
@@ -45,7 +63,7 @@ def test_row_of_links(page):
     """One row leads to the fix, to the cause, to the files and to the end."""
     row = page.select_one(".answer .recipe-links")
     assert [link.text for link in row.select("a")] == [
-        *("The fix", "Why", "Notebook", "Script", "Zip", "Go to the end"),
+        *("The fix", "Why", "Notebook", "Script", "Zip", "Markdown", "Go to the end"),
     ]
     anchors = [a["href"][1:] for a in row.select("a") if a["href"].startswith("#")]
     assert len(anchors) == 3
@@ -58,7 +76,7 @@ def test_recipe_without_an_answer(site):
     """The row stands under the title of a recipe without an answer."""
     page = soup(site.folder / "html/auto_recipes/plot_unicode.html")
     row = page.select_one("h1 + .recipe-links")
-    words = ["Notebook", "Script", "Zip", "Go to the end"]
+    words = ["Notebook", "Script", "Zip", "Markdown", "Go to the end"]
     assert [link.text for link in row.select("a")] == words
 
 

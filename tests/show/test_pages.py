@@ -77,6 +77,14 @@ def test_nobody_is_kept_out(visit, path):
     assert obstacles_of_all(visit(path)) == {}
 
 
+def test_nobody_is_kept_out_of_results(visit):
+    """Axe finds nothing where the search shows answers, long lines among them."""
+    page = visit("search.html", viewport=PHONE)
+    page.get_by_label("Search for").fill("export")
+    page.wait_for_selector("#search-hits .answer-change")
+    assert obstacles(page) == []
+
+
 def obstacles_of_all(page):
     """Return what axe finds on a page for each reader, where it finds anything."""
     found = {}

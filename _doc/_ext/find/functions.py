@@ -38,7 +38,9 @@ class RecipesByFunction(SphinxDirective):
         """Return a section for each name that fits a pattern."""
         used = self._used()
         fitting = (name for line in self.content for name in self._fitting(line, used))
-        text = "\n".join(self._entry(name, used[name]) for name in dict.fromkeys(fitting))
+        text = "\n".join(
+            self._entry(name, used[name]) for name in dict.fromkeys(fitting)
+        )
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
     def _used(self) -> dict[str, list[str]]:
