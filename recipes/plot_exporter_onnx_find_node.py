@@ -34,10 +34,10 @@ Find the node of an ONNX file that differs from PyTorch
 # The problem
 # +++++++++++
 #
-# The translation of ``pixel_unshuffle`` in onnxscript 0.7.0 put the channels in a
-# different order (`issue 186080 <https://github.com/pytorch/pytorch/issues/186080>`_).
-# ``custom_translation_table`` brings it back here. The shapes are right, the values are
-# not. This recipe needs PyTorch 2.8 or later.
+# onnxscript 0.7.0 translated ``pixel_unshuffle`` with the channels in a different order
+# (`issue 186080 <https://github.com/pytorch/pytorch/issues/186080>`_).
+# ``custom_translation_table`` brings this back: the shapes are right, the values are not.
+# This recipe needs PyTorch 2.8 or later.
 
 # sphinx_gallery_needs_torch = "2.8"
 # sphinx_gallery_tags = ["onnx", "wrong without an error"]
@@ -94,15 +94,15 @@ print((onnx_program(x)[0] - model(x)).abs().max())
 # The fix
 # +++++++
 #
-# The names are those of the nodes of the exported program.
+# The names are those of the exported program.
 
 for info in verify_onnx_program(onnx_program, (x,), compare_intermediates=True):
     if not info.max_abs_diff < 1e-4:
         print(info.name, info.max_abs_diff)
 
 # %%
-# The first is the fault, the others follow from it. ``not ... <`` also finds NaN. The
-# operator and its line:
+# The first is the fault, the others follow from it. ``not ... <`` finds NaN, too. The
+# operator, and the line of the model:
 
 
 def first_difference(onnx_program, *args):
@@ -122,12 +122,10 @@ print([line.strip() for line in trace if line.strip(" ^~")][-1])
 # Why it happens
 # ++++++++++++++
 #
-# Each operator is translated on its own, mostly by onnxscript, a package with releases
-# of its own: updating torch does not change it. The result of a translation keeps the
-# name of the node, so that `torch can run both
-# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/onnx/_internal/exporter/_verification.py#L305>`_
-# up to it. ``verify=True`` compares the outputs only, for the example. With the
-# translation of today, nothing differs:
+# onnxscript translates most operators, one by one, and an update of torch does not
+# update it. A translated value keeps the name of its node, so `torch computes both
+# <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/onnx/_internal/exporter/_verification.py#L310>`_.
+# ``verify=True`` compares the outputs only. With the translation of today:
 
 onnx_program = convert(program)
 print(first_difference(onnx_program, x))
@@ -155,16 +153,15 @@ print(first_difference(onnx_program, x))
 #    * - ``layer_norm`` in float16: the file does not load
 #        (`2099 <https://github.com/microsoft/onnxscript/issues/2099>`_)
 #      - onnxscript 0.2.3
-#    * - no longer the same with ``torch.onnx.export(..., optimize=False)``
-#      - the optimizer of onnxscript is wrong: update, or keep ``optimize=False``; costs
-#        speed
-#    * - still wrong with the newest onnxscript
-#      - a translation of yours: :ref:`l-plot-exporter-onnx-missing-op`; report it
+#    * - none, with ``torch.onnx.export(..., optimize=False)``
+#      - the optimizer is wrong: update, or keep ``optimize=False``, which costs speed
+#    * - the same with the newest onnxscript
+#      - a translation of yours: :ref:`l-plot-exporter-onnx-missing-op`
 #    * - none, and the file is wrong for other sizes
 #      - a branch on a size, below
 #
-# **A branch on a size.** The example has four columns, so the program returns all
-# columns, and has a guard that says so. The file has no guard.
+# **A branch on a size.** The export takes the branch of the example, four columns. The
+# program has a guard, the file has none. ``torch.sym_min`` is no branch.
 
 
 class Best(torch.nn.Module):
@@ -222,8 +219,7 @@ for operator, fault in faults.items():
 assert first_difference(onnx_program, torch.randn(5, 2, 4, 6)) == "no difference"
 
 # %%
-# The repaired files against references that share no code with the export: pixels taken
-# one by one, and a sort.
+# The repaired files, against pixels taken one by one and a sort in NumPy.
 
 for size in (1, 3, 64):
     rows = torch.randn(size, 2, 4, 6)
@@ -245,9 +241,8 @@ except ORT.InvalidArgument as error:
 # Limitations
 # +++++++++++
 #
-# * A node that the optimizer merged with the next has no name in the file and is
-#   skipped. ``optimize=False`` keeps them all.
-# * The program is the reference. Check it first: :ref:`l-plot-exporter-wrong-checklist`.
+# * The optimizer merges nodes, and these are skipped. ``optimize=False`` keeps them.
+# * The program is the reference: :ref:`l-plot-exporter-wrong-checklist` checks it.
 # * A NaN that both have is reported, too.
 #
 # Summary
