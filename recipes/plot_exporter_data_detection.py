@@ -235,7 +235,8 @@ torch.testing.assert_close(boxes[keep], expected[0][: int(keep.sum())])
 
 # %%
 # ``Runtime assertion failed for expression u0 >= 2`` comes from ``nms`` of torchvision
-# 0.28, which promises two boxes or more. Wrap it: :ref:`l-plot-exporter-ops-custom`.
+# 0.29 or earlier, which promises two boxes or more. Wrap it:
+# :ref:`l-plot-exporter-ops-custom`.
 #
 # Summary
 # +++++++

@@ -172,7 +172,7 @@ for other in (torch.randn(5, 8), quiet):
 # +++++
 #
 # The reference is the original model, which takes four rows. Larger batches repeat
-# them, so the peak is the same. Loud and quiet inputs take both sides of the ``if``.
+# them. Loud and quiet inputs take both sides of the ``if``.
 
 exported = program.module()
 for loudness in (0.01, 3.0):
@@ -192,7 +192,7 @@ except (AssertionError, RuntimeError) as error:
 # Limitations
 # +++++++++++
 #
-# * Some errors still end the call, such as ``torch.equal``, which returns a ``bool``:
+# * Some errors still end the call, such as that of ``torch.equal``:
 
 
 class IsPositive(torch.nn.Module):
@@ -216,7 +216,6 @@ folder.cleanup()
 #   Under Python 3.13 and later the code of the line is missing, too.
 # * ``tlparse 3 --export``, PyTorch 2.13 and later, names no file. The log is the newest
 #   file in the folder ``export_<user>`` of the temporary folder.
-# * Before PyTorch 2.8 there is no public ``draft_export``.
 # * Compilers fail on a draft program: ``'int' object has no attribute 'node'`` (`issue
 #   140625 <https://github.com/pytorch/pytorch/issues/140625>`_).
 

@@ -36,7 +36,7 @@ Export your first model and run the result
 # The problem
 # +++++++++++
 #
-# The first script often raises three errors in a row. The inputs are not in a tuple:
+# The inputs are not in a tuple:
 
 # sphinx_gallery_tags = ["start here", "how to", "export fails", "run fails"]
 # sphinx_gallery_wording = "TypeError: 'ExportedProgram' object is not callable"
@@ -179,7 +179,7 @@ normalized = torch.export.export(Normalize(), (x,), dynamic_shapes=({0: batch},)
 # Check
 # +++++
 #
-# Compare with the model in eager mode, at sizes that were not traced.
+# The reference is the model, at sizes that were not traced.
 
 for size in (1, 2, 17, 1024):
     rows = torch.randn(size, 4)

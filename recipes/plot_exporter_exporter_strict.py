@@ -71,7 +71,7 @@ except torch._dynamo.exc.Unsupported as error:
 
 # %%
 # The line to change is under ``from user code``. The hints are for
-# :func:`torch.compile`, which can continue in Python after a *graph break*.
+# :func:`torch.compile`, which continues in Python after a *graph break*.
 #
 # The fix
 # +++++++
@@ -130,8 +130,8 @@ print("layers in the program:", names.count("aten.linear.default"))
 assert names.count("aten.linear.default") < 6
 
 # %%
-# So use strict mode as a second opinion. Where it fails, the non-strict program is
-# right if the line gives the same value in each call.
+# So try strict mode as well. Where it fails, the non-strict program is right if the
+# line gives the same value in each call.
 
 try:
     torch.export.export(dropping, (x,), strict=True)
@@ -183,10 +183,6 @@ except (torch._dynamo.exc.Unsupported, AssertionError) as error:
 #      - fails
 #      - fails
 #      - ``torch.where``
-#    * - ``x * SCALE``, a global
-#      - a constant
-#      - a constant
-#      - an argument, or a buffer
 #
 # The three that fail in non-strict mode only, and the rewritten lines in both modes:
 
@@ -242,7 +238,7 @@ biased, rewritten = [
 # Check
 # +++++
 #
-# The reference is the original models in eager mode, at sizes that were not traced.
+# The reference is the original models, at sizes that were not traced.
 
 program = torch.export.export(model, (x,), dynamic_shapes=shapes, strict=False)
 exported = program.module()
@@ -262,9 +258,8 @@ except (AssertionError, RuntimeError) as error:
 # Summary
 # +++++++
 #
-# * Write ``strict=`` in each call if the script has to work before and after 2.8.
-# * ``strict=False`` exports more models. Try ``strict=True`` as well, and read where it
-#   fails.
+# * ``strict=False`` exports more models. ``strict=True`` is a second opinion.
+# * Write ``strict=`` if a script has to run before and after 2.8.
 #
 # Next: :ref:`l-plot-exporter-wrong-constants` for what both modes freeze silently,
 # :ref:`l-plot-exporter-shapes-python-int` for ``len``, and

@@ -34,8 +34,8 @@ Trying to flatten user inputs: pass nested dictionaries and lists
 # The problem
 # +++++++++++
 #
-# A dictionary holds a tensor and a list of tensors. The program gets the same keys and
-# tensors in another order, and fails. The model does not care.
+# A dictionary holds a tensor and a list of tensors. With another order of the keys the
+# program fails. The model does not care.
 
 # sphinx_gallery_tags = ["inputs", "run fails", "turns static", "how to"]
 # sphinx_gallery_wording = "dynamic_shapes for a dictionary or a list of tensors"
@@ -159,9 +159,8 @@ stacked = torch.export.export(
 
 # %%
 # Is ``dynamic_shapes`` hard to write? Index a :class:`ShapesCollection
-# <torch.export.dynamic_shapes.ShapesCollection>` with the tensors of the example. It
-# needs the tensors themselves: a copy or a view is not found. What you forget is
-# static.
+# <torch.export.dynamic_shapes.ShapesCollection>` with the tensors of the example, not
+# with copies. What you forget is static.
 
 collection = torch.export.ShapesCollection()
 for tensor in pytree.tree_leaves((query, features)):

@@ -93,9 +93,6 @@ program = torch.export.export(
 )
 
 # %%
-# Make the tensor with the dtype that you want: where the other operand has integers,
-# ``torch.tensor(2.0, dtype=torch.float64)`` gives a float64 result.
-#
 # Why it happens
 # ++++++++++++++
 #

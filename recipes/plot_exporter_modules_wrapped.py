@@ -5,11 +5,11 @@ Export the model inside torch.compile, DataParallel or TorchScript
 ==================================================================
 
 .. answer::
-   :cost: Nothing. Quantize after the export, not before.
+   :cost: Nothing at run time.
 
    The model is wrapped: the wrapper takes ``*args``, or runs code that is not Python.
    Export the model that was wrapped. ``_orig_mod`` and ``module`` share its weights; a
-   scripted or quantized module does not contain it.
+   scripted module, or one of ``quantize_dynamic``, does not contain it.
 
    .. code-block:: diff
 
@@ -122,7 +122,7 @@ no_longer_lazy = torch.export.export(lazy, (x,), **options)
 #    * - ``torch.jit.script(model)``, ``torch.jit.trace(model, ...)``
 #      - ``export(model, ...)``; without the model: ``TS2EPConverter``, see below
 #    * - ``quantize_dynamic(model, ...)``, ``torch.ao.quantization.convert(model)``
-#      - ``export(model, ...)``, then quantize the program with PT2E of torchao
+#      - ``export(model, ...)``, then PT2E of torchao; or its ``quantize_`` before
 #    * - a model with quantized tensors
 #      - integers, scale and zero point, see below
 #    * - a model with tied weights

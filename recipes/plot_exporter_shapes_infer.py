@@ -99,9 +99,8 @@ for node in program.graph.find_nodes(op="placeholder"):
 #
 # ``AdditionalInputs`` `compares the shapes
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/dynamic_shapes.py#L896>`_
-# leaf by leaf, integers too, and writes the dictionary that you would. After the export,
-# it tests the second example against the ranges of the program. If an accident makes two
-# sizes equal, here the batch, the dimension is static, silently:
+# leaf by leaf, integers too, and writes the dictionary that you would. If an accident
+# makes two sizes equal, here the batch, the dimension is static, silently:
 
 careless = torch.export.AdditionalInputs()
 careless.add(*example(batch=2, new=4, past=9))
@@ -122,7 +121,7 @@ assert found["x"] == (None, Dim.DYNAMIC, None)
 #      - Use
 #      - Cost
 #    * - one example only, or PyTorch 2.6 or 2.7
-#      - ``Dim.AUTO`` for every dimension
+#      - ``Dim.AUTO`` for all dimensions
 #      - dynamic is what the model allows; what it does not is static, silently
 #    * - tensors in classes of your own
 #      - ``ShapesCollection``, by tensor and not by path
@@ -131,7 +130,7 @@ assert found["x"] == (None, Dim.DYNAMIC, None)
 #      - a name for each size, and torch's suggestions
 #      - a suggestion can be wrong: :ref:`l-plot-exporter-shapes-related`
 #
-# ``Dim.AUTO`` everywhere, with a collection. The number of features is dynamic now, too.
+# ``Dim.AUTO`` everywhere, with a collection:
 
 tensors = torch.utils._pytree.tree_leaves((args, kwargs))
 auto = torch.export.ShapesCollection()
@@ -160,7 +159,7 @@ named = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=F
 # +++++
 #
 # Run every example, and sizes that no example has, against the model. A mask that is too
-# short is rejected: the relation was in no specification.
+# short is rejected.
 
 for inputs, keywords in (
     (args, kwargs),
@@ -180,8 +179,8 @@ except (AssertionError, RuntimeError) as error:
 # Limitations
 # +++++++++++
 #
-# The first example is traced, so it must have no size of 0 or 1
-# (:ref:`l-plot-exporter-shapes-zero-one`). And all examples need the same structure.
+# The first example must have no size of 0 or 1 (:ref:`l-plot-exporter-shapes-zero-one`),
+# and all examples the same structure.
 
 for first, other in (
     (example(batch=1, new=5, past=7), second),
@@ -196,8 +195,8 @@ for first, other in (
         print(error)
 
 # %%
-# The test of the second example compares ranges and not guards. This export succeeds, and
-# the program rejects the example that it was made from (PyTorch 2.9 and later):
+# The export tests the second example against the ranges of the program, not against its
+# guards: this program rejects an example that it was made from (PyTorch 2.9 and later).
 
 
 class Tail(torch.nn.Module):

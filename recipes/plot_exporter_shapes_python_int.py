@@ -99,11 +99,6 @@ program = torch.export.export(
 print(program.range_constraints)
 
 # %%
-# ``shape[2] * 3 // 2`` works too. Other factors may round differently:
-
-assert (int(100 * 0.29), torch.sym_int(100 * 0.29), 100 * 29 // 100) == (28, 28, 29)
-
-# %%
 # Why it happens
 # ++++++++++++++
 #
@@ -133,10 +128,7 @@ torch.export.export(Types(), (torch.ones(6, 3),), dynamic_shapes=rows, strict=Fa
 #
 # Strict mode, the default up to PyTorch 2.7, follows ``int``, ``len``, ``float`` and
 # ``math.sqrt``. It fails on other Python code: :ref:`l-plot-exporter-exporter-strict`.
-
-strict = torch.export.export(model, (signals,), dynamic_shapes=shapes, strict=True)
-
-# %%
+#
 # What to write instead; ``n`` is ``x.shape[0]``:
 #
 # .. list-table::
@@ -147,7 +139,7 @@ strict = torch.export.export(model, (signals,), dynamic_shapes=shapes, strict=Tr
 #    * - ``len(x)``, ``int(n)``
 #      - ``n``
 #    * - ``int(n * 0.75)``
-#      - ``n * 3 // 4``
+#      - ``torch.sym_int(n * 0.75)``
 #    * - ``float(n)``
 #      - ``torch.sym_float(n)``
 #    * - ``math.sqrt(n)``; ``np.sqrt(n)`` raises ``loop of ufunc does not support``
@@ -198,13 +190,15 @@ class After(torch.nn.Module):
         n = x.shape[0]
         weights = (torch.arange(n) / (n - 1))[:, None]
         index = x.new_full((1,), n, dtype=torch.long)
-        values = [n, n * 3 // 4, torch.sym_float(n), n**0.5, torch.sym_int(n**0.5)]
-        values += [x.new_full((), n).log(), math.prod(x.shape), n // 4, n % 4]
+        values = [n, torch.sym_int(n * 0.75), torch.sym_float(n), n**0.5]
+        values += [torch.sym_int(n**0.5), x.new_full((), n).log(), math.prod(x.shape)]
+        values += [n // 4, n % 4]
         values += [n * (n - 1) // 2, weights, x.new_full((), n)]
         values += [self.table.index_select(0, index)]
         return [x * value for value in values]
 
 
+strict = torch.export.export(model, (signals,), dynamic_shapes=shapes, strict=True)
 rows = ({0: Dim("n", min=2, max=199)},)
 after = torch.export.export(
     After(), (torch.ones(6, 3),), dynamic_shapes=rows, strict=False
@@ -253,6 +247,6 @@ for result, expected in zip(wrong.module()(nine), Wrong()(nine)):
 #
 # * Compute with the size itself; convert with ``torch.sym_int``, ``torch.sym_float``.
 # * ``Dim.DYNAMIC`` makes a constant an error:
-#   :ref:`l-plot-exporter-shapes-auto-dynamic-static`. Then run a second size.
+#   :ref:`l-plot-exporter-shapes-auto-dynamic-static`.
 # * A computed size may be compared with 1: :ref:`l-plot-exporter-shapes-unbacked`. A
 #   size may be lost in an operator: :ref:`l-plot-exporter-lost_dynamic_dimension`.

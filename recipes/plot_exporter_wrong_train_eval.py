@@ -126,9 +126,9 @@ print("eval: ", *modes(program))
 #      - two programs, one exported in each mode
 #      - a second export; parameters and statistics are shared
 #    * - the model is gone, and the program was exported in train mode
-#      - ``move_exported_model_to_eval`` of `torchao
-#        <https://github.com/pytorch/ao/blob/main/torchao/quantization/pt2e/export_utils.py>`_,
-#        or change the arguments, as below
+#      - change the arguments, as below; ``move_exported_model_to_eval`` of torchao also
+#        resets ``eps``, ``momentum`` and ``p`` (`issue 2980
+#        <https://github.com/pytorch/ao/issues/2980>`_)
 #      - not after ``run_decompositions``; a branch on ``self.training`` stays lost
 #    * - ``F.dropout(x)`` is active in eval mode
 #      - ``F.dropout(x, training=self.training)``

@@ -49,7 +49,11 @@ EXPECTED_ON_STDERR = {
         r"|  return cls.__new__\(cls, \*args\)"
     ),
     "its use of its own functions that will be removed": (
-        r".*site-packages/torch/\S+\.py:\d+: FutureWarning: "
+        r"(.*site-packages/torch/\S+\.py|<eval_with_key>\.\d+):\d+: FutureWarning: "
+    ),
+    "its advice on a builtin that strict mode does not know": (
+        r".*: UserWarning: Dynamo does not know how to trace the builtin "
+        r"|If it is a (Python builtin|third-party C/C\+\+ Python extension), please "
     ),
     "its advice on the mode, on axes and on the old exporter of ONNX": (
         r".*: UserWarning: (Exporting a model while it is in training mode|# )"
