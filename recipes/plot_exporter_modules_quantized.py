@@ -1,8 +1,8 @@
 """
 .. _l-plot-exporter-modules-quantized:
 
-Quantize after the export with PT2E, or before it with quantize_
-================================================================
+Quantize after the export with PT2E, or before it with ``quantize_``
+====================================================================
 
 .. answer::
    :cost: Some accuracy. PT2E needs inputs to calibrate with, and a second export.
@@ -18,8 +18,9 @@ Quantize after the export with PT2E, or before it with quantize_
       +prepared(torch.randn(1024, 64))  # calibration: your inputs
       +quantized = convert_pt2e(prepared)
       +activations = export(quantized, (x,), **options)
-      -quantize_(module, Int8WeightOnlyConfig())
-      +quantize_(weight_only, Int8WeightOnlyConfig())
+      -quantize_(module, int8)
+      +int8 = Int8WeightOnlyConfig(set_inductor_config=False)
+      +quantize_(weight_only, int8)
       +weights = export(weight_only, (x,), **options)
 
    Not your case?
@@ -51,18 +52,15 @@ Quantize after the export with PT2E, or before it with quantize_
 
 import copy
 import io
+import logging
+import warnings
 
 import torch
 from torch.export import Dim, export
 from torch.testing._internal.two_tensor import TwoTensor
 
-# sphinx_gallery_start_ignore
-import logging
-import warnings
-
 warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)  # torchao names the kernels that it does not load
-# sphinx_gallery_end_ignore
 from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: E402
 from torchao.quantization.pt2e import (  # noqa: E402
     move_exported_model_to_eval,
@@ -72,9 +70,7 @@ from torchao.quantization.pt2e.quantizer import (  # noqa: E402
     x86_inductor_quantizer as x86,
 )
 
-# sphinx_gallery_start_ignore
 logging.disable(logging.NOTSET)
-# sphinx_gallery_end_ignore
 prepare_pt2e, convert_pt2e = quantize_pt2e.prepare_pt2e, quantize_pt2e.convert_pt2e
 
 
@@ -99,8 +95,8 @@ try:
 except AttributeError as error:
     print(error)
 
-module = program.module()
-quantize_(module, Int8WeightOnlyConfig())
+module, int8 = program.module(), Int8WeightOnlyConfig(set_inductor_config=False)
+quantize_(module, int8)
 print("weights after quantize_:", module.first.weight.dtype)
 assert torch.equal(module(x), model(x))
 
@@ -114,7 +110,8 @@ quantized = convert_pt2e(prepared)
 activations = export(quantized, (x,), **options)
 
 weight_only = copy.deepcopy(model)
-quantize_(weight_only, Int8WeightOnlyConfig())
+int8 = Int8WeightOnlyConfig(set_inductor_config=False)
+quantize_(weight_only, int8)
 weights = export(weight_only, (x,), **options)
 
 # %%
@@ -129,6 +126,10 @@ weights = export(weight_only, (x,), **options)
 print("model:  ", sorted({type(part).__name__ for part in model.modules()}))
 print("program:", sorted({type(part).__name__ for part in module.modules()}))
 print(type(weight_only.first.weight).__name__, quantized._frozen_param0.dtype)
+
+# %%
+# Without ``set_inductor_config=False``, ``quantize_`` changes settings of
+# ``torch.compile`` in your process.
 
 # %%
 # Other fixes
@@ -181,7 +182,6 @@ trained = Trained()
 trained.norm.running_var.fill_(1e-3)
 switched = export(trained, (x,), **options).module()
 flags = copy.deepcopy(switched)
-print("exported:", numbers(switched))
 move_exported_model_to_eval(switched)
 print("torchao: ", numbers(switched))
 for node in flags.graph.nodes:
@@ -215,9 +215,7 @@ def distance(result, expected):
     return (result - expected).norm() / expected.norm()
 
 
-untouched = convert_pt2e(
-    prepare_pt2e(export(model, (x,), **options).module(), quantizer)
-)
+untouched = convert_pt2e(prepare_pt2e(program.module(), quantizer))
 file = io.BytesIO()
 torch.export.save(weights, file)
 file.seek(0)
