@@ -179,9 +179,6 @@ load_weights(package, program, transposed)
 #      - ``load_constants`` of `AOTIModelPackageLoader
 #        <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/csrc/inductor/aoti_package/model_package_loader.h>`_
 #      - not tried here
-#    * - to know why compiling fails
-#      - ``torch.compile(program.module())(x)``: a shorter way to the same error
-#      - none
 #
 # `The change that added load_constants
 # <https://github.com/pytorch/pytorch/pull/142246>`_ has the discussion of the crash.

@@ -199,10 +199,12 @@ assert count(functional, torch.ops.aten.relu.default) == 1
 # Check
 # +++++
 #
-# The reference is the model, at sizes that were not traced. Nine rows must be rejected.
+# The reference is the model, at sizes that were not traced. Nine rows must be rejected,
+# and the empty table must keep ``linear``.
 
 (bounds,) = program.range_constraints.values()
 assert bounds.upper == 8
+assert count(functional, torch.ops.aten.linear.default) == 1
 for size in (1, 2, 5, 8):
     rows = torch.randn(size, 4)
     torch.testing.assert_close(captured(rows), model(rows))

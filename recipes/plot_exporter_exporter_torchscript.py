@@ -37,8 +37,7 @@ Move a model from TorchScript to torch.export
 # The problem
 # +++++++++++
 #
-# A model with a branch and two methods, saved with TorchScript. PyTorch 2.10 and later
-# warn.
+# A model with a branch and two methods. PyTorch 2.10 and later warn.
 
 # sphinx_gallery_tags = ["start here", "how to", "wrong without an error", "export fails"]
 # sphinx_gallery_wording = "DeprecationWarning: `torch.jit.script` is deprecated. Please switch to `torch.compile` or `torch.export`."
@@ -121,8 +120,7 @@ assert not torch.equal(clamp(rows), torch.jit.script(Clamp())(rows))
 # The fix
 # +++++++
 #
-# The branch becomes ``torch.where``, the weights come from the old file, and
-# ``dynamic_shapes`` names the size that varies.
+# The branch becomes ``torch.where``, and the weights come from the old file.
 
 
 class NewScorer(torch.nn.Module):
@@ -147,8 +145,7 @@ new = torch.export.load(new_file).module()
 # Why it happens
 # ++++++++++++++
 #
-# A script is the compiled source, with the branch. It runs in C++, and an export
-# follows Python: `it does not take a script
+# A script runs in C++, and an export follows Python: `it does not take a script
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/export/__init__.py#L163>`_. With
 # a Python module as its part, the outer model exports:
 
@@ -171,14 +168,13 @@ torch.export.export(outer, (x,), dynamic_shapes=shapes, strict=False)
 #    * - ``@torch.jit.export``, ``trace_module``
 #      - a program for each method, as below
 #    * - ``@torch.jit.script`` on a function, ``script_if_tracing``
-#      - delete it; ``torch.compile`` if it was there for speed
+#      - delete it, or ``torch.compile``
 #    * - ``@torch.jit.ignore``, ``@torch.jit.unused``
-#      - delete it: the code runs once, during the export. To run it at each call:
-#        :ref:`l-plot-exporter-ops-custom`
+#      - delete it; to run the code at each call: :ref:`l-plot-exporter-ops-custom`
 #    * - ``is_scripting()``, ``is_tracing()``
 #      - the branch of the script, without the test
 #    * - ``freeze``, ``optimize_for_inference``
-#      - nothing; ``torch.compile`` or AOTInductor optimize a program
+#      - nothing; ``torch.compile``, AOTInductor
 #    * - ``map_location``, ``_extra_files``
 #      - :ref:`l-plot-exporter-after-move`, ``extra_files``
 #    * - ``torch::jit::load`` in C++
@@ -195,8 +191,8 @@ torch.export.export(outer, (x,), dynamic_shapes=shapes, strict=False)
 #        :ref:`l-plot-exporter-inputs-optional`
 #    * - ``self.count += 1``
 #      - a buffer: :ref:`l-plot-exporter-wrong-state`
-#    * - ``fork``, ``wait``, ``interface``, script classes
-#      - no counterpart; Python around the program
+#    * - ``fork``, ``interface``, script classes
+#      - no counterpart
 #
 # A method is the ``forward`` of a module with the model in it:
 
@@ -215,7 +211,7 @@ method = torch.export.export(
 ).module()
 
 # %%
-# A part whose class is lost is converted, with its branch. The converter is private.
+# A part whose class is lost is converted, by a private class.
 
 from torch._export.converter import TS2EPConverter  # noqa: E402
 
@@ -250,8 +246,7 @@ folder.cleanup()
 # +++++++
 #
 # * Export the Python module, without ``torch.jit`` (asked in `issue 144965
-#   <https://github.com/pytorch/pytorch/issues/144965>`_, and `in PyG
-#   <https://github.com/pyg-team/pytorch_geometric/issues/10697>`_).
+#   <https://github.com/pytorch/pytorch/issues/144965>`_).
 # * Keep the old file until the new program agrees with it.
 #
 # Next: :ref:`l-plot-exporter-exporter-first-export`,

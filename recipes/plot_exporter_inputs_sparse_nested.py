@@ -63,9 +63,8 @@ torch.manual_seed(0)
 x = torch.rand(4, 3)
 graph = torch.eye(4).roll(1, 0).to_sparse().coalesce()
 program = torch.export.export(MeanWeight(), (graph,), strict=False)
-print("model:  ", MeanWeight()(graph))
-print("program:", program.module()(graph))
-print([node.args[1] for node in program.graph.nodes if "div" in node.name])
+print("model, program:", MeanWeight()(graph), program.module()(graph))
+print(*[f"divides by {n.args[1]}" for n in program.graph.nodes if "div" in n.name])
 
 # sphinx_gallery_start_ignore
 assert program.module()(graph).isinf()
@@ -80,7 +79,7 @@ class Neighbors(torch.nn.Module):
         return torch.sparse.mm(graph, x)
 
 
-nodes = Dim("nodes", max=64)
+nodes, edges = Dim("nodes", max=64), Dim("edges", max=4096)
 try:
     torch.export.export(
         Neighbors(),
@@ -132,7 +131,6 @@ class Messages(torch.nn.Module):
         return torch.zeros_like(x).index_add(0, indices[0], messages)
 
 
-edges = Dim("edges", max=4096)
 # sphinx_gallery_picture = "The edges are two dense inputs, and both sizes are symbols."
 program = torch.export.export(
     Messages(),
@@ -183,7 +181,7 @@ except fake_tensor.UnsupportedFakeTensorException as error:
 #      - ``to_padded_tensor`` in the caller, and a mask
 #      - work on the padding
 #
-# A sparse buffer exports and runs; saving it fails, or loading it.
+# A sparse buffer exports and runs; saving it fails, or what was loaded does.
 
 
 class Smooth(torch.nn.Module):
@@ -209,14 +207,13 @@ try:
     smooth = torch.export.export(Smooth(graph), (x,), strict=False)
     torch.export.save(smooth, file := io.BytesIO())
     file.seek(0)
-    torch.export.load(file)
+    torch.export.load(file).module()
 except (KeyError, NotImplementedError) as error:
     print(error)
 smooth = torch.export.export(
     SmoothParts(graph), (x,), dynamic_shapes=({1: Dim("features")},), strict=False
 )
-file = io.BytesIO()
-torch.export.save(smooth, file)
+torch.export.save(smooth, file := io.BytesIO())
 file.seek(0)
 loaded = torch.export.load(file)
 

@@ -145,8 +145,8 @@ def generate(input_ids, attention_mask, steps):
 #
 # An empty cache `has no tensors
 # <https://github.com/huggingface/transformers/pull/37880>`_, one with a step has two per
-# layer: :ref:`the structures differ <l-plot-exporter-inputs-structure-mismatch>`. A mask
-# of ones does not reach ``forward``:
+# layer (:ref:`l-plot-exporter-inputs-structure-mismatch`). A mask of ones does
+# not reach ``forward``:
 
 seen = []
 hook = model.register_forward_pre_hook(

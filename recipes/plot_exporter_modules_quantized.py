@@ -216,8 +216,7 @@ def distance(result, expected):
 
 
 untouched = convert_pt2e(prepare_pt2e(program.module(), quantizer))
-file = io.BytesIO()
-torch.export.save(weights, file)
+torch.export.save(weights, file := io.BytesIO())
 file.seek(0)
 loaded = torch.export.load(file)
 for size in (2, 7, 1024):

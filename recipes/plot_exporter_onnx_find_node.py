@@ -159,8 +159,8 @@ print(first_difference(onnx_program, x))
 #    * - none, and the file is wrong for other sizes
 #      - a branch on a size, below
 #
-# **A branch on a size.** The export takes the branch of the example. The program has a
-# guard, the file has none. ``torch.sym_min`` is no branch.
+# **A branch on a size.** The program has the branch of the example and a guard, the
+# file has no guard. ``torch.sym_min`` is no branch.
 
 
 class Best(torch.nn.Module):
@@ -238,7 +238,7 @@ except ORT.InvalidArgument as error:
 # * The optimizer merges nodes, which are skipped. ``optimize=False`` keeps them.
 # * The program is the reference: :ref:`l-plot-exporter-wrong-checklist` checks it.
 # * A NaN that both have is reported, too.
-# * A translation names its parameters as the operator does: PyTorch 2.9 skips others.
+# * PyTorch 2.9 skips a translation whose parameters are not named as the operator's.
 #
 # Summary
 # +++++++

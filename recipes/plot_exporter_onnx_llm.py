@@ -172,8 +172,8 @@ generated = generate(text, steps=8)
 # A class is taken apart into tensors if it is registered (`issue 153998
 # <https://github.com/pytorch/pytorch/issues/153998>`_). ``DynamicCache`` can
 # be (:ref:`l-plot-exporter-models-tiny-llm`), but up to PyTorch 2.13 the second step
-# then fails: ``Failed to decompose the FX graph``. With 2.15 it succeeds, and all keys come
-# before all values. Names are `assigned by position
+# then fails: ``Failed to decompose the FX graph``. With 2.15 it succeeds, and all
+# keys come before all values. Names are `assigned by position
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/onnx/_internal/exporter/_ir_passes.py#L22>`_,
 # so ``INPUTS`` would name them wrongly. What a wrong name does:
 
