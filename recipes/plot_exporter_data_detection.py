@@ -243,4 +243,5 @@ torch.testing.assert_close(boxes[keep], expected[0][: int(keep.sum())])
 #
 # * Fixed size and mask in the program; what depends on the number of boxes, outside.
 # * ``Min(300, u0)`` is no error: look for the comparison behind it.
-# * Next: other selections, :ref:`l-plot-exporter-data-mask`.
+# * Next: a program that keeps ``nms``, :ref:`l-plot-exporter-data-nms`; other
+#   selections, :ref:`l-plot-exporter-data-mask`.

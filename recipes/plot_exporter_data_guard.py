@@ -113,8 +113,8 @@ program = torch.export.export(
 #      - a mask: ``torch.arange(x.shape[0]) < n``, see :ref:`l-plot-exporter-data-lengths`
 #      - the work for all rows
 #    * - two long branches
-#      - ``torch.cond``
-#      - rules: :ref:`l-plot-exporter-control-cond-rules`
+#      - ``torch.cond`` keeps both: :ref:`l-plot-exporter-control-cond`
+#      - its rules: :ref:`l-plot-exporter-control-cond-rules`
 #    * - ``while not done:``, post-processing
 #      - keep it in Python, between two exported programs
 #      - each application contains that code
@@ -160,26 +160,6 @@ print(checked.range_constraints)
 # Other fixes
 # +++++++++++
 #
-# :func:`torch.cond` keeps both branches in the program and runs one of them.
-
-
-class LimitCond(torch.nn.Module):
-    def forward(self, x):
-        peak = x.abs().amax()
-        x = torch.cond(
-            peak > 1,
-            lambda x, peak: x / peak,
-            lambda x, peak: x.clone(),
-            (x, peak),
-        )
-        return x.cumsum(dim=1)
-
-
-chosen = torch.export.export(
-    LimitCond(), (x,), dynamic_shapes=({0: batch},), strict=False
-)
-
-# %%
 # The message proposes ``guard_or_false`` and ``guard_or_true`` (PyTorch 2.8 or later).
 # They answer the question once, *no* or *yes*, for all later calls. Here that is wrong,
 # silently: the mean of nothing is 0, and only that.
@@ -203,9 +183,8 @@ if hasattr(symbolic_shapes, "guard_or_false"):
     yes = MeanGuess(symbolic_shapes.guard_or_true)
     yes = torch.export.export(yes, (total, count), strict=False).module()
     for n in (torch.tensor(0), torch.tensor(4)):
-        print(f"count {n}: eager {Mean()(total, n).tolist()}")
-        print(f"    guard_or_false: {no(total, n).tolist()}")
-        print(f"    guard_or_true: {yes(total, n).tolist()}")
+        for name, module in (("eager", Mean()), ("no", no), ("yes", yes)):
+            print(f"count {n}, {name}: {module(total, n).tolist()}")
     assert no(total, torch.tensor(0)).isinf().all()
     assert (yes(total, torch.tensor(4)) == 0).all()
 
@@ -214,21 +193,14 @@ if hasattr(symbolic_shapes, "guard_or_false"):
 # +++++
 #
 # The reference is the original model in eager mode: through both branches, and at sizes
-# that were not traced.
+# that were not traced. Too many rows, and a count that the check excludes, raise.
 
-for exported in (program.module(), chosen.module()):
-    for size in (1, 2, 7, 64):
-        for loudness in (0.0, 0.1, 10.0):
-            signal = loudness * torch.randn(size, 16)
-            torch.testing.assert_close(exported(signal), Limit()(signal))
-for n in (1, 2, 5):
-    torch.testing.assert_close(
-        checked.module()(total, torch.tensor(n)), Mean()(total, torch.tensor(n))
-    )
-
-# %%
-# Too many rows, and a count that the check excludes, raise.
-
+for size in (1, 2, 7, 64):
+    for loudness in (0.0, 0.1, 10.0):
+        signal = loudness * torch.randn(size, 16)
+        torch.testing.assert_close(program.module()(signal), Limit()(signal))
+for n in map(torch.tensor, (1, 2, 5)):
+    torch.testing.assert_close(checked.module()(total, n), Mean()(total, n))
 try:
     program.module()(torch.rand(65, 16))
 except (AssertionError, RuntimeError) as error:

@@ -240,4 +240,5 @@ for rows in (8, 10):
 # +++++++
 #
 # * A list of lengths fixes how many there are; segment numbers do not.
-# * Next: an ``if`` on a number from data, :ref:`l-plot-exporter-data-guard`.
+# * Next: nested tensors, :ref:`l-plot-exporter-inputs-sparse-nested`; an ``if`` on a
+#   number from data, :ref:`l-plot-exporter-data-guard`.

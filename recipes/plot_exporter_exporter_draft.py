@@ -42,6 +42,7 @@ List every problem of a model at once with draft_export
 # sphinx_gallery_wording = "draft-exported program gives wrong results"
 # sphinx_gallery_wording = "AttributeError: module 'torch.export' has no attribute 'draft_export'"
 # sphinx_gallery_wording = "AttributeError: 'int' object has no attribute 'node'"
+# sphinx_gallery_wording = "torch.onnx.export in a container: KeyError: 'getpwuid(): uid not found: 501'"
 
 # sphinx_gallery_start_ignore
 import builtins
@@ -216,6 +217,8 @@ folder.cleanup()
 #   Under Python 3.13 and later the code of the line is missing, too.
 # * ``tlparse 3 --export``, PyTorch 2.13 and later, names no file. The log is the newest
 #   file in the folder ``export_<user>`` of the temporary folder.
+# * ``KeyError: 'getpwuid(): uid not found: 1000'``, in a container whose user has no
+#   name: set the environment variable ``USER``.
 # * Compilers fail on a draft program: ``'int' object has no attribute 'node'`` (`issue
 #   140625 <https://github.com/pytorch/pytorch/issues/140625>`_).
 

@@ -248,5 +248,6 @@ print("program:", joined.module()(zero, b=two, a=one))
 #   the example cannot be passed.
 # * Replace ``*args`` and ``**kwargs`` by names before you ask for dynamic shapes.
 #
-# Next: :ref:`l-plot-exporter-inputs-optional` for a default that is None,
+# Next: :ref:`l-plot-exporter-inputs-from-calls` for the arguments of real calls,
+# :ref:`l-plot-exporter-inputs-optional` for a default that is None,
 # :ref:`l-plot-exporter-inputs-structure-mismatch` for other ``dynamic_shapes``.

@@ -312,5 +312,6 @@ for registry in (
 #   example of 2, 3 and 5.
 # * One program serves the prompt (an empty cache) and each step (one new token).
 #
-# Next: :ref:`l-plot-exporter-onnx-validate` for the file in ONNX,
+# Next: :ref:`l-plot-exporter-inputs-from-calls` for the inputs that ``generate`` passes,
+# :ref:`l-plot-exporter-onnx-validate` for the file in ONNX,
 # :ref:`l-plot-exporter-wrong-state` to compare designs of a cache.

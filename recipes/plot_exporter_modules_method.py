@@ -235,5 +235,6 @@ except (AssertionError, RuntimeError) as error:
 # * An argument that is not passed, such as ``by``, becomes a constant:
 #   :ref:`l-plot-exporter-inputs-python-scalars`.
 #
-# Next: :ref:`l-plot-exporter-inputs-args-kwargs` for names of arguments,
+# Next: :ref:`l-plot-exporter-exporter-torchscript` for ``@torch.jit.export``,
+# :ref:`l-plot-exporter-inputs-args-kwargs` for names of arguments,
 # :ref:`l-plot-exporter-modules-unflatten` to get submodules back.

@@ -258,6 +258,8 @@ assert (loaded.head.weight == 1).all()
 # * Export first; compile, parallelize and quantize later.
 # * ``_orig_mod`` and ``module`` are the model; a scripted module can be converted.
 #
-# Next: :ref:`l-plot-exporter-after-move` for ``torch.compile`` of a program,
+# Next: :ref:`l-plot-exporter-exporter-torchscript` for a whole move,
+# :ref:`l-plot-exporter-modules-quantized` for PT2E and ``quantize_``,
+# :ref:`l-plot-exporter-after-move` for ``torch.compile`` of a program,
 # :ref:`l-plot-exporter-wrong-train-eval` for ``eval`` before the export,
 # :ref:`l-plot-exporter-onnx-missing-op` for quantized operators in ONNX.

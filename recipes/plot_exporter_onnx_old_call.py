@@ -259,6 +259,8 @@ folder.cleanup()
 # * ``dynamic_shapes`` in place of ``dynamic_axes``, by position, and opset 18 or later.
 # * Compare names and axes of the new file with those of the old one.
 #
-# Next: :ref:`l-plot-exporter-onnx-report` if the new exporter fails,
+# Next: :ref:`l-plot-exporter-exporter-old-call` for other calls that are gone,
+# :ref:`l-plot-exporter-exporter-torchscript` for a scripted model,
+# :ref:`l-plot-exporter-onnx-report` if the new exporter fails,
 # :ref:`l-plot-exporter-onnx-validate` to check the file, and
 # :ref:`l-plot-exporter-inputs-python-scalars` for numbers as inputs.

@@ -224,4 +224,6 @@ assert len(onnx_program(torch.rand(1025, 6))[0]) == 1025
 # * Export with names, convert the program, look at the axes, run other sizes.
 # * An LSTM or a GRU with a dynamic length: :ref:`l-plot-exporter-ops-recurrent`.
 # * Wrong values: :ref:`l-plot-exporter-wrong-checklist` checks the program,
-#   :ref:`l-plot-exporter-after-compare` finds the node.
+#   :ref:`l-plot-exporter-onnx-find-node` finds the node. A newer onnxscript may cure it
+#   (issues `186080 <https://github.com/pytorch/pytorch/issues/186080>`_ and `169178
+#   <https://github.com/pytorch/pytorch/issues/169178>`_).

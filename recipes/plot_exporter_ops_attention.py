@@ -261,4 +261,4 @@ except (AssertionError, RuntimeError) as error:
 # * Build the mask from positions; ``is_causal`` is a constant, and for a prompt only.
 # * Always check one query with a cache.
 # * Next: :ref:`l-plot-exporter-models-tiny-llm`, :ref:`l-plot-exporter-data-lengths`,
-#   :ref:`l-plot-exporter-onnx-missing-op`.
+#   :ref:`l-plot-exporter-onnx-missing-op`, :ref:`l-plot-exporter-ops-flex-attention`.

@@ -145,7 +145,8 @@ assert aten.linear.default not in operators(core)
 #      - begin with ``default_decompositions()``, which has it
 #      - none
 #    * - ``quantized_decomposed.*``
-#      - the backend for which the model was quantized
+#      - the backend for which the model was quantized; ``torch.onnx`` translates
+#        ``quantize_per_tensor`` and ``dequantize_per_tensor``
 #      - none
 #
 # A decomposition is a function with the arguments of the operator. It is not compared

@@ -221,5 +221,6 @@ except AssertionError as error:
 #
 # * Two valid examples that differ in all that varies, and no size below 2 in the first.
 #   Run the program on every example.
+# * Examples from real calls: :ref:`l-plot-exporter-inputs-from-calls`.
 # * Next: a guard that excludes some sizes (:ref:`l-plot-exporter-shapes-ranges`), and
 #   what to check besides shapes (:ref:`l-plot-exporter-wrong-checklist`).

@@ -41,7 +41,6 @@ Keep len(), int() and math from making a size constant
 # sphinx_gallery_wording = "worked with torch 2.7, fails with torch 2.8"
 # sphinx_gallery_wording = "output shape does not change with the input shape"
 # sphinx_gallery_wording = "int(x.shape[0]) makes the dimension static"
-# sphinx_gallery_wording = "TypeError: unhashable type: non-nested SymInt"
 # sphinx_gallery_wording = "TypeError: loop of ufunc does not support argument 0 of type SymInt which has no callable sqrt method"
 # sphinx_gallery_wording = "TypeError: unsupported operand type(s) for divmod(): 'SymInt' and 'int'"
 
@@ -249,4 +248,5 @@ for result, expected in zip(wrong.module()(nine), Wrong()(nine)):
 # * ``Dim.DYNAMIC`` makes a constant an error:
 #   :ref:`l-plot-exporter-shapes-auto-dynamic-static`.
 # * A computed size may be compared with 1: :ref:`l-plot-exporter-shapes-unbacked`. A
-#   size may be lost in an operator: :ref:`l-plot-exporter-lost_dynamic_dimension`.
+#   size may be lost in an operator: :ref:`l-plot-exporter-lost_dynamic_dimension`. A
+#   size is no key of a dictionary: :ref:`l-plot-exporter-shapes-size-as-key`.

@@ -106,7 +106,7 @@ except AssertionError as error:
 #    * - take the size from an input that has it:
 #        ``crops.reshape(images.shape[0], 5, -1)``
 #      - the model changes
-#    * - ``ShapesSpec`` with ``ShapeVar``, PyTorch 2.14
+#    * - ``ShapesSpec``, PyTorch 2.14: :ref:`l-plot-exporter-shapes-spec`
 #      - experimental; the model may not test the size
 #    * - ``mark_unbacked(crops, 0)``, without ``dynamic_shapes``, PyTorch 2.10
 #      - private; strict mode only

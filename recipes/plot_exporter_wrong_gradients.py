@@ -19,7 +19,7 @@ Keep a custom backward when you train an exported program
 
    Not your case?
 
-   * ``forward`` computes a gradient itself: :ref:`l-plot-exporter-wrong-leaked`.
+   * ``forward`` computes a gradient: :ref:`l-plot-exporter-wrong-gradients-inside`.
    * Dropout or batch norm do not train: :ref:`l-plot-exporter-wrong-train-eval`.
    * You look for differences in results: :ref:`l-plot-exporter-wrong-checklist`.
 

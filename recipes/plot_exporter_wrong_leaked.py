@@ -24,8 +24,8 @@ The model returns a FakeTensor after the export
 
    Not your case?
 
-   * No cache, but a gradient in ``forward`` (``autograd.grad``, ``torch.func.grad``): the
-     last row of *Other fixes*.
+   * No cache, but a gradient in ``forward`` (``autograd.grad``, ``torch.func.grad``):
+     :ref:`l-plot-exporter-wrong-gradients-inside`.
    * The model is not yours: *Other fixes*.
    * ``was assigned during export``: :ref:`l-plot-exporter-wrong-state`.
 
@@ -39,7 +39,7 @@ The model returns a FakeTensor after the export
 # The problem
 # +++++++++++
 #
-# The model computes its position table on the first call. The program is right, and the
+# The model computes its position table on the first call. This program is right, and the
 # model is broken: its result has a shape and no values.
 
 # sphinx_gallery_tags = ["wrong results", "wrong without an error", "export fails"]
@@ -168,10 +168,8 @@ with contextlib.suppress(ImportError), warnings.catch_warnings(record=True) as c
 #    * - any of them
 #      - ``strict=True``: keeps nothing, from PyTorch 2.10 on
 #      - less Python is supported: :ref:`l-plot-exporter-exporter-strict`
-#    * - a gradient computed in ``forward``
-#      - trace it with ``make_fx(..., tracing_mode="symbolic")`` from
-#        ``torch.fx.experimental.proxy_tensor``, with the parameters as inputs
-#        (``torch.func.functional_call``); call the trace in ``forward``
+#    * - a gradient computed in ``forward``: the program can be wrong, too
+#      - trace it with ``make_fx``, :ref:`l-plot-exporter-wrong-gradients-inside`
 #      - an experimental function
 
 model, cached = Positions(), Cached()

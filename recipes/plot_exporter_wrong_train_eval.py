@@ -223,5 +223,6 @@ print("program:", batches(row).shape)
 # * Call the program twice, and look for ``True`` in the arguments of ``dropout`` and
 #   ``batch_norm``.
 #
-# Next: :ref:`l-plot-exporter-wrong-checklist` compares with the model in eval mode.
+# Next: :ref:`l-plot-exporter-wrong-checklist` compares with the model in eval mode,
+# :ref:`l-plot-exporter-modules-quantized` is for models of PT2E.
 # What becomes of the statistics, which are buffers: :ref:`l-plot-exporter-effects-mutation`.

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
 
+#: The tests that run recipes or problems.
+RUNNING = {"test_recipes.py", "test_problems.py"}
+
 
 class Scheduling(LoadScopeScheduling):
     """Keep the tests of a file in one process, which makes its sites once.
@@ -41,7 +44,7 @@ class Scheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         """Return what has to stay in one process with a test."""
         file = nodeid.partition("::")[0]
-        return nodeid if file.endswith("test_recipes.py") else file
+        return nodeid if file.rpartition("/")[2] in RUNNING else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -56,7 +59,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "browser" in item.fixturenames:
             item.add_marker(pytest.mark.browser)
-    items.sort(key=lambda item: item.path.name == "test_recipes.py")
+    items.sort(key=lambda item: item.path.name in RUNNING)
 
 
 def sphinx(

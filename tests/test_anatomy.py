@@ -23,6 +23,7 @@ CONF = runpy.run_path(str(ROOT / "conf.py"))
 #: What a recipe may import besides the standard library, and more by its topic.
 PACKAGES = {"numpy", "torch"}
 TOPIC_PACKAGES = {
+    "modules": {"torchao"},
     "onnx": {"onnx", "onnxruntime", "onnxscript"},
     "whole models": {"transformers"},
 }

@@ -168,6 +168,17 @@ def test_real_errors_are_answered(box, name):
     assert wrong["usual"] <= usual, wrong
 
 
+def test_public_problems_are_answered_with_certainty(box):
+    """What was pasted in public leads to its recipe, and is certain to."""
+    others = []
+    for case in real_errors("public_problems"):
+        shown = ask(box, case["error"])[:1] if case["error"] else [case["recipe"]]
+        certain = not case["error"] or box.evaluate(CERTAIN) != "no"
+        if shown != [case["recipe"]] or not certain:
+            others.append(f"{case['url']}: {shown}, certain: {certain}")
+    assert not others
+
+
 def test_a_few_words_are_searched_for(box):
     """The search gets what is too short to be a message, and nothing else."""
     link = box.locator("#error-status a").last

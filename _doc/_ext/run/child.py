@@ -103,7 +103,11 @@ def main(sender: Connection, job: Job) -> None:
             _set_limits(source.name, job.limit, dump)
             with _collected_warnings() as records:
                 result = gallery.build(source.name, target.parent, ".", job.conf)
-            leaked = before.leaks(leaks.Snapshot.take()) + folder_watch.leaks()
+            leaked = before.leaks(leaks.Snapshot.take())
+            if leaked:
+                alone = leaks.of_imports(source.read_text("utf-8"))
+                leaked = [leak for leak in leaked if leak not in alone]
+            leaked += folder_watch.leaks()
             page = target.with_suffix(".rst")
             files.replace(page, capture.shortened(page.read_text("utf-8")))
             outcome.harvest(target, capture.current.cells).write(target)

@@ -6,9 +6,13 @@ reaches the reader, who pastes the recipe into a notebook and goes on working th
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
+import json
 import os
+import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +54,16 @@ LIBRARY_VARIABLES = {
     "TORCHINDUCTOR_CACHE_DIR",  # torch._inductor, on its first compilation
     "TRITON_CACHE_DIR",  # torch._inductor, on its first compilation
 }
+
+
+#: What runs the imports of a recipe, and prints what they left behind.
+ALONE = """
+import json
+from _ext.run import leaks
+before = leaks.Snapshot.take()
+{imports}
+print(json.dumps(before.leaks(leaks.Snapshot.take())))
+"""
 
 
 @dataclass(frozen=True)
@@ -133,6 +147,27 @@ class FolderWatch:
         return [f"changes the working folder in line {self.last[0]} and stays there."]
 
 
+def of_imports(source: str) -> set[str]:
+    """Return what the imports of a recipe leave behind, without the rest of it.
+
+    A package may register classes and set options when it is loaded. Whoever imports
+    it has these; a recipe has no part in them, and no way to undo them.
+    """
+    imports = [
+        ast.unparse(node)
+        for node in ast.parse(source).body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE.format(imports="\n".join(imports))],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        text=True,
+    )
+    return set() if done.returncode else set(json.loads(done.stdout.splitlines()[-1]))
+
+
 def _registered() -> Iterable[tuple[str, type]]:
     """Yield (registry, class) for each class that the registries know."""
     for name, tables in REGISTRIES.items():
@@ -189,10 +224,14 @@ def _configs() -> dict[str, Any]:
 
 
 def _differences(what: str, before: dict, after: dict) -> list[str]:
-    """Say which values changed, appeared or went."""
+    """Say which values changed, appeared or went, without addresses of objects."""
     return [
-        f"leaves {what} {name} changed from {before.get(name, 'unset')} "
-        f"to {after.get(name, 'unset')}."
+        re.sub(
+            r" at 0x[0-9a-f]+>",
+            ">",
+            f"leaves {what} {name} changed from {before.get(name, 'unset')} "
+            f"to {after.get(name, 'unset')}.",
+        )
         for name in sorted(before.keys() | after.keys())
         if name not in LIBRARY_VARIABLES and before.get(name) != after.get(name)
     ]

@@ -1,0 +1,54 @@
+"""What a recipe leaves behind is told from what its imports do."""
+
+from __future__ import annotations
+
+import pytest
+from _ext.run import leaks
+
+#: A package that registers a class and sets an option when it is loaded.
+PACKAGE = """
+import torch.fx
+
+class Pair:
+    pass
+
+def register(cls):
+    torch.fx._pytree.register_pytree_flatten_spec(cls, lambda *_: [])
+
+register(Pair)
+torch._dynamo.config.recompile_limit = 77
+torch._inductor.config.pre_grad_custom_pass = Pair()
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Install the package where nothing else is."""
+    (tmp_path / "package_of_others.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("package")
+def test_loading_a_package_is_no_leak():
+    """What happens when it is loaded is named, as it would be of the recipe."""
+    found = leaks.of_imports("import torch\n\nfrom package_of_others import Pair\n")
+    assert {leak.partition(" changed")[0].partition(" in ")[0] for leak in found} == {
+        "leaves the configuration torch._dynamo.config.recompile_limit",
+        "leaves the configuration torch._inductor.config.pre_grad_custom_pass",
+        "registers package_of_others.Pair",
+    }
+    assert not any("0x" in leak for leak in found)
+
+
+@pytest.mark.usefixtures("package")
+def test_calling_a_package_is_a_leak():
+    """Only imports run: what the recipe does with the package is not excused."""
+    source = "import fractions\nimport torch\nimport package_of_others as p\n"
+    assert leaks.of_imports(source + "p.register(fractions.Fraction)") == (
+        leaks.of_imports(source)
+    )
+
+
+def test_imports_that_fail_excuse_nothing():
+    """A recipe that could not be imported again keeps all of its leaks."""
+    assert leaks.of_imports("import torch\nimport no_such_package") == set()
