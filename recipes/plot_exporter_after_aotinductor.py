@@ -198,5 +198,6 @@ cache.cleanup()
 #   ``AOTI_RUNTIME_CHECK_INPUTS=1``.
 # * A package is for the kind of machine that compiled it.
 #
+# To give a package other weights: :ref:`l-plot-exporter-after-aoti-weights`.
 # If the numbers still differ, :ref:`l-plot-exporter-after-compare` tells whether the
 # program differs from the model already.

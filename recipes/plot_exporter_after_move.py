@@ -194,4 +194,5 @@ for exported, rows in ((moved, x), (half, torch.ones(65, 5, 8).to(torch.bfloat16
 #   you convert.
 #
 # To write models that follow their inputs: :ref:`l-plot-exporter-effects-devices`. To put
-# a program into a file: :ref:`l-plot-exporter-after-save-load`.
+# a program into a file: :ref:`l-plot-exporter-after-save-load`. To export without the
+# weights: :ref:`l-plot-exporter-exporter-slow`.

@@ -221,5 +221,6 @@ assert not hasattr(loaded, "labels") and found["labels.txt"] == "cat dog bird"
 # * Read the first error of ``load``, not the last. Keep what you need to export again.
 # * One program for each file or buffer: a second ``save`` into a buffer loses the first.
 #
-# Next: :ref:`l-plot-exporter-inputs-dataclass` for dataclasses as inputs,
+# Next: :ref:`l-plot-exporter-after-several-programs` for several in one file,
+# :ref:`l-plot-exporter-inputs-dataclass` for dataclasses as inputs,
 # :ref:`l-plot-exporter-after-guards` for the inputs that a loaded program accepts.

@@ -155,7 +155,8 @@ except ValueError as error:
 #      - none
 #    * - the cache has a fixed length
 #      - ``TorchExportableModuleWithStaticCache`` of transformers
-#      - the cache is part of the program, for one batch size
+#      - the cache is part of the program, for one batch size; its own ``generate`` skips a
+#        position: :ref:`l-plot-exporter-models-transformers-exporters`
 #    * - the model has sliding windows
 #      - ``StaticCache``; or the exporters of ``transformers.exporters``
 #      - see *Limitations*
@@ -313,5 +314,6 @@ for registry in (
 # * One program serves the prompt (an empty cache) and each step (one new token).
 #
 # Next: :ref:`l-plot-exporter-inputs-from-calls` for the inputs that ``generate`` passes,
-# :ref:`l-plot-exporter-onnx-validate` for the file in ONNX,
+# :ref:`l-plot-exporter-onnx-llm` for the file in ONNX,
+# :ref:`l-plot-exporter-models-transformers-exporters` for what transformers has itself,
 # :ref:`l-plot-exporter-wrong-state` to compare designs of a cache.

@@ -266,6 +266,7 @@ torch.testing.assert_close(once.module()(y), y + y.sum(0))
 #
 # * ``run_decompositions()`` gives core ATen; pop from the table what the backend has.
 # * Compare results and ``range_constraints`` afterwards: nothing else does.
-# * Next: :ref:`l-plot-exporter-ops-attention`; gradients are not kept:
+# * Next: :ref:`l-plot-exporter-after-lower` for Core ML and ExecuTorch;
+#   :ref:`l-plot-exporter-ops-attention`; gradients are not kept:
 #   :ref:`l-plot-exporter-wrong-gradients`; find the node that differs:
 #   :ref:`l-plot-exporter-after-compare`.

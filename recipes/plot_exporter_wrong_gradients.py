@@ -232,4 +232,5 @@ with torch.no_grad():
 #   ``run_decompositions``.
 #
 # Next: train mode, :ref:`l-plot-exporter-wrong-train-eval`; more about custom operators,
-# :ref:`l-plot-exporter-ops-custom`.
+# :ref:`l-plot-exporter-ops-custom`; checkpointing,
+# :ref:`l-plot-exporter-effects-checkpoint`.

@@ -205,3 +205,4 @@ except (AssertionError, RuntimeError) as error:
 #   as fake tensors.
 # * Tables belong in ``__init__``, or in a cache that is filled before the export.
 # * Call the model once more after each export: :ref:`l-plot-exporter-wrong-checklist` does.
+#   Two exports at once leak, too: :ref:`l-plot-exporter-exporter-threads`.

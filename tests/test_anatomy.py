@@ -24,7 +24,7 @@ CONF = runpy.run_path(str(ROOT / "conf.py"))
 PACKAGES = {"numpy", "torch"}
 TOPIC_PACKAGES = {
     "modules": {"torchao"},
-    "onnx": {"onnx", "onnxruntime", "onnxscript"},
+    "onnx": {"onnx", "onnxruntime", "onnxscript", "transformers"},
     "whole models": {"transformers"},
 }
 
