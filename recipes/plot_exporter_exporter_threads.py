@@ -168,11 +168,13 @@ def serve():
 
 with ThreadPoolExecutor(1) as pool:
     serving = pool.submit(serve)
-    with lock:
-        copied = torch.export.export(
-            copy.deepcopy(model), (x,), dynamic_shapes=shapes, strict=False
-        ).module()
-    done.set()
+    try:
+        with lock:
+            copied = torch.export.export(
+                copy.deepcopy(model), (x,), dynamic_shapes=shapes, strict=False
+            ).module()
+    finally:
+        done.set()
     serving.result()  # raises if a call failed
 
 # %%

@@ -8,7 +8,6 @@ import zipfile
 import pytest
 from conftest import soup
 
-
 #: The topic of the recipe that answers.
 TOPIC = """:orphan:
 

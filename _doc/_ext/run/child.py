@@ -105,7 +105,7 @@ def main(sender: Connection, job: Job) -> None:
                 result = gallery.build(source.name, target.parent, ".", job.conf)
             leaked = before.leaks(leaks.Snapshot.take())
             if leaked:
-                alone = leaks.of_imports(source.read_text("utf-8"))
+                alone = leaks.of_imports(source.read_text("utf-8"), leaked)
                 leaked = [leak for leak in leaked if leak not in alone]
             leaked += folder_watch.leaks()
             page = target.with_suffix(".rst")

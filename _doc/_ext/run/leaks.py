@@ -58,12 +58,17 @@ LIBRARY_VARIABLES = {
 
 #: What runs the imports of a recipe, and prints what they left behind.
 ALONE = """
+import contextlib
 import json
 from _ext.run import leaks
 before = leaks.Snapshot.take()
 {imports}
 print(json.dumps(before.leaks(leaks.Snapshot.take())))
 """
+
+
+#: What a leak says of the module of a registered class.
+_REGISTERS = re.compile(r"registers ([\w.]+)\.\w+ in ")
 
 
 @dataclass(frozen=True)
@@ -147,16 +152,23 @@ class FolderWatch:
         return [f"changes the working folder in line {self.last[0]} and stays there."]
 
 
-def of_imports(source: str) -> set[str]:
+def of_imports(source: str, leaked: Iterable[str] = ()) -> set[str]:
     """Return what the imports of a recipe leave behind, without the rest of it.
 
     A package may register classes and set options when it is loaded. Whoever imports
-    it has these; a recipe has no part in them, and no way to undo them.
+    it has these; a recipe has no part in them, and no way to undo them. Some packages
+    load others late, as transformers does: the modules of registered classes in
+    ``leaked`` are imported, too.
     """
     imports = [
         ast.unparse(node)
         for node in ast.parse(source).body
         if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    modules = {match[1] for leak in leaked if (match := _REGISTERS.match(leak))}
+    imports += [
+        f"with contextlib.suppress(ImportError): import {module}"
+        for module in sorted(modules)
     ]
     done = subprocess.run(
         [sys.executable, "-c", ALONE.format(imports="\n".join(imports))],
