@@ -150,7 +150,7 @@ intersphinx_mapping = {
 html_theme = "furo"
 html_title = project
 html_static_path = ["_doc/_static"]
-html_favicon = "_doc/_static/mark.svg"
+html_favicon = html_logo = "_doc/_static/mark.svg"
 html_css_files = ["cookbook.css", "pictures.css", "releases.css"]
 html_js_files = [("scroll.js", {"defer": "defer"})]
 html_last_updated_fmt = "%d %B %Y"
