@@ -1,8 +1,8 @@
 """
 .. _l-plot-exporter-modules-quantized:
 
-Quantize after the export with PT2E, or before it with ``quantize_``
-====================================================================
+Quantize with PT2E after the export, or with torchao before it
+==============================================================
 
 .. answer::
    :cost: Some accuracy. PT2E needs inputs to calibrate with, and a second export.

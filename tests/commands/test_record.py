@@ -211,6 +211,14 @@ def test_requirements_name_the_release():
     assert "\ntorch==2.9.1\n" in record.requirements("2.9.1")
 
 
+@pytest.mark.parametrize("release", ["2.10.0", "2.11.0", record.NIGHTLY])
+def test_requirements_of_newer_recipes_only(release):
+    """What no recipe of a release imports is not installed, as it may break others."""
+    text = record.requirements(release)
+    assert ("torchao==" in text) == (release != "2.10.0")
+    assert "transformers==" in text
+
+
 def test_unknown_release():
     """A release that the site does not know is answered with those it does."""
     with pytest.raises(record.RecordError, match=r"'1.0': give all, or one of 2.6.0"):

@@ -198,13 +198,14 @@ QUERIES = [
     for line in (ROOT / "tests/data/search_queries.jsonl").read_text().splitlines()
 ]
 #: The least share of questions whose right page is first, and among the first three.
-#: Nobody looked at those that are held while the ranking was made; the fresh ones were
-#: written after it, and it was not changed for them.
+#: Nobody looked at those that are held while the ranking was made; the fresh and the
+#: unseen ones were written after it, and it was not changed for them.
 FIRST = {
     "fresh": (0.8, 0.95),
     "held": (0.6, 0.8),
-    "more": (0.9, 0.95),
+    "more": (0.9, 0.9),
     "tuned": (0.8, 0.95),
+    "unseen": (0.7, 0.95),
 }
 
 

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 from sphinx.errors import ConfigError
 
 from _ext.commands import ROOT, Parser, all_recipes, all_releases
 from _ext.files import digest
+from _ext.recipe import needed_torch
 from _ext.releases import transcripts
 from _ext.run.cache import RUNNERS, imported
 
@@ -57,11 +59,27 @@ def requirements(release: str) -> str:
     """Return the site's requirements with another release of torch, or the nightly.
 
     The pinned setuptools is too new for torch 2.11 and 2.12, which then take another.
+    What is only for recipes that need a newer torch is left out: other packages import
+    torchao if it is there, and fail if torch is too old for it.
     """
     text = (ROOT / "requirements.txt").read_text("utf-8")
     torch = "--pre\ntorch" if release == NIGHTLY else f"torch=={release}"
     text = re.sub(r"^torch==.*$", torch, text, flags=re.MULTILINE)
+    for name in _too_new(release):
+        text = re.sub(rf"^{re.escape(name)}==.*\n", "", text, flags=re.MULTILINE)
     return re.sub(r"^setuptools==.*$", "setuptools", text, flags=re.MULTILINE)
+
+
+@functools.cache
+def _too_new(release: str) -> frozenset[str]:
+    """Return the distributions that only recipes for newer releases import."""
+    used: dict[bool, set[str]] = {True: set(), False: set()}
+    for recipe in all_recipes():
+        text = recipe.read_text("utf-8")
+        needed = needed_torch(text)
+        runs = not needed or release == NIGHTLY or Version(needed) <= Version(release)
+        used[runs] |= imported(text)
+    return frozenset(used[False] - used[True])
 
 
 def stale(release: str, recipes: list[Path]) -> list[Path]:
