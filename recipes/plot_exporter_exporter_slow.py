@@ -119,7 +119,7 @@ for name, tensor in torch.export.load(file).state_dict.items():
 class Sum(Loop):
     def forward(self, x):
         x = self.linear(x) * self.scale
-        age = torch.arange(x.shape[1] - 1, -1, -1, device=x.device)
+        age = torch.arange(x.shape[1], device=x.device).flip(0)
         return (0.9 ** age[:, None] * x).sum(dim=1)
 
 

@@ -41,7 +41,7 @@ Quantize with PT2E after the export, or with torchao before it
 #
 # The first call raises. The second leaves the weights as they are.
 
-# sphinx_gallery_needs_torch = "2.11"
+# sphinx_gallery_needs_torch = "2.12"
 # sphinx_gallery_tags = ["modules", "export fails", "wrong without an error", "how to"]
 # sphinx_gallery_wording = "AttributeError: 'ExportedProgram' object has no attribute 'meta'"
 # sphinx_gallery_wording = "Calling train() or eval() is not supported for exported models."
