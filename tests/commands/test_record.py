@@ -253,6 +253,7 @@ def test_failed_installation(monkeypatch, recorded, tmp_path):
     recipe, _ = recorded
     monkeypatch.setattr(record, "WORK", tmp_path / "work")
     monkeypatch.setattr(record, "requirements", lambda _: "not a requirement at all")
+    monkeypatch.setattr(record, "DISK", 0)
     with pytest.raises(record.RecordError, match="pip could not install it"):
         record.record_release("2.9.1", [recipe], keep=False, jobs=1)
     assert not (tmp_path / "work/2.9.1").exists()

@@ -8,10 +8,11 @@ import re
 
 import pytest
 import torch
+from _ext import recipe
 from _ext.show import layout, pictures, programs, svg
 from _ext.show.programs import Box, Line, Program
 from bs4 import BeautifulSoup
-from conftest import RECIPES
+from conftest import RECIPES, ROOT
 
 #: Warnings of torch, while it exports, are its own affair.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -283,7 +284,8 @@ def test_pictures_of_a_recipe(name, html):
     path = html / "auto_recipes" / f"{name}.html"
     page = BeautifulSoup(path.read_text("utf-8"), "html.parser")
     figures = page.select("details.program")
-    assert figures
+    text = (ROOT / f"recipes/{name}.py").read_text("utf-8")
+    assert bool(figures) == recipe.applies(text)
     for figure in figures:
         assert figure.svg["role"] == "img"
         words = figure.svg["aria-label"]

@@ -17,7 +17,7 @@ from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from docutils import nodes
     from sphinx.application import Sphinx
@@ -76,9 +76,9 @@ class RecipesByFunction(SphinxDirective):
         of_python = (kind for kind in inventory if kind.startswith("py:"))
         return {name for kind in of_python for name in inventory[kind]}
 
-    def _fitting(self, pattern: str, used: Iterable[str]) -> list[str]:
+    def _fitting(self, pattern: str, used: Collection[str]) -> list[str]:
         fitting = sorted(name for name in used if fnmatchcase(name, pattern))
-        if not fitting:
+        if used and not fitting:
             raise self.error(f"No recipe uses {pattern}: correct or remove the line.")
         return fitting
 
