@@ -186,7 +186,7 @@ print(sum(tensor.nbytes for tensor in large.state_dict.values()) // 10**9, "GB")
 #    * - What takes time or memory
 #      - Do this instead
 #      - Cost
-#    * - ``strict=True``, up to four times as long
+#    * - ``strict=True``, which takes longer
 #      - ``strict=False``
 #      - other errors: :ref:`l-plot-exporter-exporter-strict`
 #    * - a loop over steps, rows or experts

@@ -40,7 +40,7 @@ Let the program accept size 1 when it raises "Guard failed: ... != 1"
 
 # sphinx_gallery_tags = ["dynamic shapes", "run fails", "export fails", "wrong without an error", "turns static"]
 # sphinx_gallery_needs_torch = "2.7"
-# sphinx_gallery_wording = "exported program works for every batch size except 1"
+# sphinx_gallery_wording = "exported program rejects a batch size of 1 and accepts all others"
 # sphinx_gallery_wording = "mark_unbacked has no effect in torch.export"
 # sphinx_gallery_wording = "Dim.UNBACKED"
 
