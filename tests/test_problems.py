@@ -40,7 +40,7 @@ def test_fix_helps(problem, tmp_path):
     """The small input fails as it is, and passes with the fix."""
     assert problem["recipe"] in {path.stem for path in RECIPES}
     failed = run(problem["problem"], tmp_path)
-    header = rf"^([\w.]+\.)?{problem['raises']}(:|$)"
+    header = rf"^(\[rank0\]: )?([\w.]+\.)?{problem['raises']}(:|$)"
     assert failed.returncode, "the problem no longer fails"
     assert re.search(header, failed.stderr, re.MULTILINE), failed.stderr
     fixed = run(problem["fixed"], tmp_path)

@@ -44,6 +44,8 @@ UNASKED = {
     # It warns where there is none, whatever it is asked; Tensor.numpy() fails.
     r"\btorch\b": ["numpy"],
     r"\btorch\.onnx\.export\(": ["onnx", "onnxscript"],
+    # A program of torch.onnx.export that is called.
+    r"\bonnx_program\(": ["onnxruntime"],
 }
 
 #: A digest of what writes the files, as it was when this build loaded it.
