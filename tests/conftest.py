@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import forks
 import pytest
 from bs4 import BeautifulSoup
 from filelock import FileLock  # torch brings it along
@@ -258,6 +259,12 @@ def _failing(record: dict) -> dict:
     for number in (3, 4, 5):
         record = _with(record, number, output=[], caught=[])
     return {**record, "status": "fails"}
+
+
+@pytest.fixture(scope="session")
+def forkserver():
+    """Start what kernels and problems are forked from."""
+    forks.start_server()
 
 
 CHROMIUM = shutil.which("chromium")

@@ -1,20 +1,17 @@
 """A notebook's kernel, in a process that is forked from one that has imported torch.
 
-It differs from the kernel that Jupyter starts in nothing else. Importing torch, and
-what its first export imports, takes longer than most recipes. ``test_recipes.py``
+It differs from the kernel that Jupyter starts in nothing else. ``test_recipes.py``
 executes the notebooks in it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import tempfile
-from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
-from _ext.run import settings
+import forks
 from ipykernel import kernelapp
 from jupyter_client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
@@ -35,13 +32,6 @@ PLACES = (
 )
 
 
-def start_server() -> None:
-    """Start the process that kernels are forked from."""
-    forkserver.set_forkserver_preload([__name__, "_ext.run.preload"])
-    with settings.environment():
-        forkserver.ensure_running()
-
-
 @contextlib.contextmanager
 def started(folder: Path, own: Path) -> Iterator[BlockingKernelClient]:
     """Start a kernel in a folder, and end it; what it keeps is in another one."""
@@ -49,9 +39,7 @@ def started(folder: Path, own: Path) -> Iterator[BlockingKernelClient]:
     connection, _ = write_connection_file(
         str(own / "kernel.json"), transport="ipc", ip=str(own / "socket")
     )
-    context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=_main, args=(folder, own))
-    process.start()
+    process = forks.start(_main, folder, own)
     client = BlockingKernelClient(connection_file=connection)
     client.load_connection_file()
     client.start_channels()
@@ -69,9 +57,7 @@ def started(folder: Path, own: Path) -> Iterator[BlockingKernelClient]:
 
 def _main(folder: Path, own: Path) -> None:
     """Be a kernel; the body of its process."""
-    log = os.open(own / "log", os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    forks.write_to(own / "log", 1, 2)
     os.chdir(folder)
     os.environ |= dict.fromkeys((*PLACES, "TMPDIR"), str(own))
     # A kernel that believes to be tested does not show what compiled code prints.

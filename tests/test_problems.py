@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 
+import forks
 import pytest
 from conftest import RECIPES, ROOT
 
@@ -16,14 +15,6 @@ PROBLEMS = [
     json.loads(line)
     for line in (ROOT / "tests/data/public_problems.jsonl").read_text().splitlines()
 ]
-
-
-def run(code, folder):
-    """Run code as a script of its own, and return how it ended."""
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, check=False, text=True
-    )
 
 
 def each(found):
@@ -36,12 +27,12 @@ def each(found):
 
 @pytest.mark.rerun
 @pytest.mark.parametrize("problem", each(PROBLEMS))
-def test_fix_helps(problem, tmp_path):
+def test_fix_helps(problem, tmp_path, forkserver):
     """The small input fails as it is, and passes with the fix."""
     assert problem["recipe"] in {path.stem for path in RECIPES}
-    failed = run(problem["problem"], tmp_path)
+    failed = forks.run(problem["problem"], tmp_path)
     header = rf"^(\[rank0\]: )?([\w.]+\.)?{problem['raises']}(:|$)"
     assert failed.returncode, "the problem no longer fails"
     assert re.search(header, failed.stderr, re.MULTILINE), failed.stderr
-    fixed = run(problem["fixed"], tmp_path)
+    fixed = forks.run(problem["fixed"], tmp_path)
     assert not fixed.returncode, fixed.stderr

@@ -153,12 +153,6 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def kernels():
-    """Start what kernels are forked from."""
-    kernel.start_server()
-
-
-@pytest.fixture(scope="session")
 def optree() -> str:
     """Return the folder with optree, which the environment does not have."""
     folder = Path(sys.prefix, "optree")
@@ -301,7 +295,7 @@ def test_recipe_runs_as_a_script(path, take, environment):
 
 @pytest.mark.rerun
 @each_recipe
-def test_recipe_runs_as_a_notebook(path, take, kernels, tmp_path):
+def test_recipe_runs_as_a_notebook(path, take, forkserver, tmp_path):
     """Each cell prints what the notebook shows, and neither file nor kernel is left."""
     taken = take(path, "ipynb")
     places = Places(taken.name, taken.notebook)
