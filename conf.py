@@ -132,6 +132,8 @@ torch_releases = [
 
 # -- Links to other documentation ------------------------------------------------------
 
+# Where the documentation of a release of torch is.
+torch_docs = "https://docs.pytorch.org/docs/{}/"
 # The inventories are committed, so a build neither needs the network nor depends on
 # it; "make inventories" brings them up to date.
 intersphinx_mapping = {
@@ -141,7 +143,7 @@ intersphinx_mapping = {
         "onnx": "https://onnx.ai/onnx/",
         "onnxruntime": "https://onnxruntime.ai/docs/api/python/",
         "python": "https://docs.python.org/3/",
-        "torch": "https://docs.pytorch.org/docs/stable/",
+        "torch": torch_docs.format("stable"),
     }.items()
 }
 

@@ -152,6 +152,56 @@ def test_page_without_outputs(visit):
     assert chosen(page) == "2.8"
 
 
+def api(page, name):
+    """Return where the link to a name of torch leads, and its title."""
+    link = page.locator(f"article a[href$='#{name}']").first
+    return link.get_attribute("href"), link.get_attribute("title")
+
+
+DOCS = "https://docs.pytorch.org/docs"
+MADE = f"{DOCS}/stable/user_guide/torch_compiler/export/api_reference.html"
+
+
+def test_documentation_of_the_chosen_release(visit):
+    """Links to torch lead to the documentation of the chosen release, and back."""
+    page = visit(RECIPE)
+    made = api(page, "torch.export.export")
+    assert made[0] == f"{MADE}#torch.export.export"
+    assert page.locator("script[src*='release-links']").count() == 0
+    choice = page.get_by_label("PyTorch version")
+    choice.select_option("2.6")
+    page.wait_for_selector(f"a[href='{DOCS}/2.6/export.html#torch.export.export']")
+    assert api(page, "torch.export.export")[1] == (
+        "torch.export.export in the documentation of PyTorch 2.6"
+    )
+    choice.select_option("2.9")
+    place = f"{DOCS}/2.9/export/api_reference.html#torch.export.export"
+    assert api(page, "torch.export.export")[0] == place
+    choice.select_option("2.15")  # nothing is known of it
+    assert api(page, "torch.export.export") == made
+    choice.select_option("2.13")
+    assert api(page, "torch.export.export") == made
+    assert page.locator("script[src*='release-links']").count() == 1
+
+
+def test_name_that_a_release_does_not_document(visit):
+    """Its link stays and says so, also where the choice is remembered."""
+    page = visit(f"{RECIPE}?torch=2.6")
+    page.wait_for_selector(f"a[href='{DOCS}/2.6/export.html#torch.export.export']")
+    assert api(page, "torch.export.draft_export") == (
+        f"{MADE}#torch.export.draft_export",
+        "Not in the documentation of PyTorch 2.6; this leads to the newest",
+    )
+
+
+def test_documentation_from_a_disk(browser, recorded):
+    """A page that is opened from a disk does the same."""
+    page = browser.new_page()
+    page.goto((recorded.folder / "html" / RECIPE).as_uri() + "?torch=2.6")
+    page.wait_for_selector(f"a[href='{DOCS}/2.6/export.html#torch.export.export']")
+    page.close()
+
+
 def test_keyboard_alone(visit):
     """The picker is reached and changed without a mouse."""
     page = visit(RECIPE)

@@ -8,7 +8,8 @@
 
 (() => {
   const KEY = "torch-export-cookbook-release";
-  const { newest, releases } = document.currentScript.dataset;
+  const { src } = document.currentScript;
+  const { newest, releases, documented } = document.currentScript.dataset;
   const root = document.documentElement;
 
   const known = (release) => (releases.split(" ").includes(release) ? release : null);
@@ -63,8 +64,56 @@
     document.querySelector("#release-choice").value = root.dataset.torch;
   }
 
+  /* Where the documentation of earlier versions has what the links are about. It is made by
+   * _ext/show/picker.py, and loaded once, by those who have chosen such a version. */
+  let places;
+  function load() {
+    places ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = src.replace("releases.js", "release-links.js");
+      script.onload = () => resolve(globalThis.cookbookDocs);
+      script.onerror = reject;
+      document.head.append(script);
+    });
+    return places;
+  }
+
+  const isDocumented = (release) =>
+    release !== newest && documented.split(" ").includes(release);
+
+  const links = new Map(); // each link to torch's documentation, as it was made
+
+  /* What a link is for a version: as it was made where nobody knows more. */
+  function leading({ address, torch }, release, made) {
+    const [page, anchor] = made.href.slice(address.replace("{}", "stable").length).split("#");
+    const name = anchor?.replace(/^module-/, "");
+    const key = [name, page].find((each) => each in torch[release]);
+    const place = key === undefined ? page : torch[release][key];
+    if (place === "") return made;
+    const documentation = `the documentation of PyTorch ${release}`;
+    if (place === null) return { ...made, title: `Not in ${documentation}; this leads to the newest` };
+    const full = anchor && !place.includes("#") ? `${place}#${anchor}` : place;
+    const href = address.replace("{}", release) + full;
+    return { href, title: `${name ?? page} in ${documentation}` };
+  }
+
+  /* Lead to the documentation of the chosen version, where it is known. */
+  async function lead(release) {
+    const known = isDocumented(release);
+    if (!known && !links.size) return;
+    const docs = await load().catch(() => null); // the links lead somewhere all the same
+    if (!docs || root.dataset.torch !== release) return;
+    const stable = docs.address.replace("{}", "stable");
+    for (const link of document.querySelectorAll(`a[href^="${stable}"]`)) {
+      const { href, title } = link;
+      if (!links.has(link)) links.set(link, { href, title });
+    }
+    links.forEach((made, link) => Object.assign(link, known ? leading(docs, release, made) : made));
+  }
+
   function choose(release) {
     root.dataset.torch = release;
+    if (isDocumented(release)) load().catch(() => null);
     remember(release);
     reflect(release);
   }
@@ -73,6 +122,7 @@
     choose(release);
     document.querySelectorAll(".release-output").forEach(show);
     report();
+    lead(release);
   }
 
   const [navigation] = performance.getEntriesByType("navigation");

@@ -11,7 +11,7 @@
   const FIELDS = { title: 5, keywords: 4, seen: 3.5, answer: 2.5, messages: 1.5, body: 0.5 };
   const HALF = 4; // a word that stands where this is reached counts half of all it can
   const PARTS = 0.7; // the parts of a name, where nobody has the whole name
-  const PHRASE = 1.2; // the title, a keyword or a symptom that was asked as a whole
+  const PHRASE = 1; // the title, a keyword or a symptom that was asked as a whole
   const OTHER = 0.5; // a page that is no recipe
   const ENOUGH = 0.5; // the share of the words that a page has to have
   const LEAST = 0.2; // of the score of the best page
@@ -19,27 +19,82 @@
   const STOP = new Set(
     `a about after all also am an and any anymore are as at be because been but by can cannot
     cant could did do does doesn doesnt doing dont during each even for from get gets getting
-    give gives given had has have how i if in into is isnt it its just like make makes made
+    give gives given had has have how i in into is isnt it its just like make makes made
     me more most must my need needs no not of off on only or other our out over own please
-    same should so some something such than that the their them then there these they this
+    should so some something such than that the their them then there these they this
     those through to too under up us use used using very want was way we were what when
     where which while who why will with without work works would you your`.split(/\s+/),
   );
-  // What other people call the same.
-  const ALSO = {
-    dict: "dictionary",
-    hf: "transformers",
-    huggingface: "transformers",
-    op: "operator",
-    ops: "operator",
-  };
+  // What readers say, and what the recipes call the same.
+  const ALSO = new Map(
+    Object.entries({
+      amp: "autocast",
+      argument: "input",
+      average: "mean",
+      axis: "dimension",
+      bad: "wrong",
+      beam: "generate",
+      bert: "transformers",
+      bf16: "bfloat16",
+      bound: "range",
+      broken: "wrong",
+      conditional: "branch",
+      correct: "right",
+      cuda: "device",
+      dict: "dictionary",
+      different: "differ",
+      disk: "file",
+      filter: "mask",
+      finetune: "train",
+      fixed: "constant",
+      fp16: "float16",
+      frozen: "constant",
+      generation: "generate",
+      gpt: "llm",
+      gpt2: "llm",
+      gpu: "device",
+      hello: "first",
+      hf: "transformers",
+      huggingface: "transformers",
+      incorrect: "wrong",
+      inplace: "place",
+      int: "integer",
+      integer: "int",
+      introduction: "first",
+      iterate: "loop",
+      iteration: "loop",
+      len: "length",
+      modify: "mutate",
+      multithreading: "thread",
+      op: "operator",
+      parallel: "thread",
+      quickstart: "first",
+      resolution: "size",
+      same: "equal",
+      seq: "sequence",
+      started: "first",
+      static: "constant",
+      test: "check",
+      tied: "same",
+      tune: "train",
+      tutorial: "first",
+      validate: "check",
+      variable: "dynamic",
+      varying: "dynamic",
+      verify: "check",
+      yolo: "detector",
+    }).map((words) => words.map(stem)),
+  );
 
-  /* Cut off what makes a plural, a participle or a gerund. */
+  /* Cut off what makes a plural, a participle, a gerund, an adverb or a noun of a verb. */
   function stem(word) {
     if (word.length < 5 || /[._\d]/.test(word)) return word.replace(/(?<=\w{3}[^s])s$/, "");
     return word
-      .replace(/ies$/, "y")
+      .replace(/ie[sd]$/, "y")
       .replace(/(?<=[^s])s$/, "")
+      .replace(/ation$/, "at")
+      .replace(/izat$/, "iz")
+      .replace(/ally$/, "")
       .replace(/(?<=\w{3})(?:ing|ed)$/, "")
       .replace(/([bdgklmnprt])\1$/, "$1")
       .replace(/e$/, "");
@@ -91,26 +146,33 @@
     return { pages, weights, known, phrases };
   }
 
-  const rarity = (index, of) => Math.log(1 + index.pages.length / of.size);
+  /* A page has a word the more, the more that says about the page. */
+  const having = (weight) => weight / (weight + HALF);
+
+  /* A word says the more, the fewer pages have it. */
+  function rarity(index, of) {
+    const pages = [...of.values()].reduce((all, weight) => all + having(weight), 0);
+    return Math.log(1 + index.pages.length / pages);
+  }
 
   /* The pages that have a term: [number, score], and what the term could add at most. */
-  function having(index, term) {
+  function holding(index, term) {
     const of = index.weights.get(term);
     if (!of) return { found: new Map(), most: 0 };
     const most = rarity(index, of);
-    const scored = [...of].map(([number, weight]) => [number, (most * weight) / (weight + HALF)]);
+    const scored = [...of].map(([number, weight]) => [number, most * having(weight)]);
     return { found: new Map(scored), most };
   }
 
   /* The same of a word: as a whole, by its parts, or by what others call it. */
-  function scores(index, { shown, whole, parts }, isLast) {
-    const terms = [whole, stem(ALSO[shown.toLowerCase()] ?? whole)];
+  function scores(index, { whole, parts }, isLast) {
+    const terms = [whole, ALSO.get(whole) ?? whole];
     if (isLast && !index.weights.has(whole) && whole.length > 2) {
       // It may not be typed to its end yet.
       terms.push(...[...index.weights.keys()].filter((term) => term.startsWith(whole)));
     }
-    const all = terms.map((term) => having(index, term));
-    const pieces = parts.map((part) => having(index, part));
+    const all = terms.map((term) => holding(index, term));
+    const pieces = (index.weights.has(whole) ? [] : parts).map((part) => holding(index, part));
     const found = new Map();
     const raise = (number, score) => found.set(number, Math.max(score, found.get(number) ?? 0));
     for (const each of all) each.found.forEach((score, number) => raise(number, score));
@@ -133,7 +195,7 @@
     const values = phrases.map((phrase) => {
       const had = phrase.filter((term) => asked.has(term));
       if (had.length < 2) return 0;
-      const sum = had.reduce((all, term) => all + having(index, term).most, 0);
+      const sum = had.reduce((all, term) => all + holding(index, term).most, 0);
       return sum * (had.length / phrase.length) ** 2;
     });
     return PHRASE * Math.max(0, ...values);
@@ -153,7 +215,7 @@
         totals.set(number, { sum: total.sum + score, had: total.had + 1 / meant.length });
       });
     });
-    const wholes = new Set(meant.map(({ whole }) => whole));
+    const wholes = new Set(meant.flatMap(({ whole }) => [whole, ALSO.get(whole) ?? whole]));
     const ranked = [...totals]
       .filter(([, { had }]) => had >= ENOUGH)
       .map(([number, { sum, had }]) => {

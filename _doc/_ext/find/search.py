@@ -40,10 +40,10 @@ LONGEST = 200
 WORD = 40
 
 _ARTICLE = re.compile(r"<article role=\"main\".*</article>", re.DOTALL)
-#: Parts of an article that nobody looks for: controls, downloads, drawings.
+#: Parts of an article that nobody looks for: controls, lists, downloads, drawings.
 _AROUND = re.compile(
-    r"<(section|div|svg|script|form)\b[^>]*"
-    r"(?:release-picker|sphx-glr-footer|sphx-glr-thumbnails|viewBox|error-box)"
+    r"<(section|div|ul|svg|script|form)\b[^>]*(?:release-picker|related-recipes|"
+    r"sphx-glr-footer|sphx-glr-thumbnails|viewBox|error-box)"
     r".*?</\1>",
     re.DOTALL,
 )
@@ -54,7 +54,7 @@ _TAG = re.compile(r"<[^>]*>")
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 #: A row of a table of a topic: what a reader sees, and the recipe to read.
 _ROW = re.compile(
-    r"^ +\* - (?P<seen>(?:.+\n)+?) +- :ref:`(?P<label>[\w-]+)`", re.MULTILINE
+    r"^ +\* - (?P<seen>(?:(?! +\* ).+\n)+?) +- :ref:`(?P<label>[\w-]+)`", re.MULTILINE
 )
 
 #: What an answer says of another recipe, which it leads to.

@@ -2,7 +2,8 @@
 Differ
 ======
 
-Its cells print and raise other things under other releases.
+Its cells print and raise other things under other releases. The documentation of 2.6 has
+:func:`torch.export.export` elsewhere, and :func:`torch.export.draft_export` not at all.
 """
 
 print("the same everywhere")
