@@ -546,6 +546,7 @@
         if (!one || (form.isShort ? !isWholeText(form, one, part) : one.letters < LETTERS)) {
           continue;
         }
+        if (one.missing && part.kind === "frames") continue;
         found.push({ ...one, form, part });
       }
     }

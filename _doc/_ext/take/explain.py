@@ -897,7 +897,7 @@ def _instance(form: Form, part: Part, headed: str) -> Match | None:
     if one is None:
         return None
     fits = _is_whole_text(one, part) if form.is_short else one.letters >= _LETTERS
-    return one if fits else None
+    return one if fits and not (is_place and one.missing) else None
 
 
 def _order(index: Index, one: Match, release: str) -> tuple[float, int, bool, int]:
