@@ -793,7 +793,8 @@
     const numbers = new Map(recipes.map(({ name }, number) => [name, number]));
     for (const { role, recipe, texts: said } of index.templates ?? []) {
       if (role !== "answer" || !numbers.has(recipe)) continue;
-      for (const [text] of said) {
+      for (const [text, kind] of said) {
+        if (kind === "frames") continue;
         const add = { recipe: numbers.get(recipe), text, factor: 1, message: { text } };
         texts.push({ ...add, terms: terms(text.slice(0, 400).replaceAll("{}", " ")) });
       }

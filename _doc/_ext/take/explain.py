@@ -1235,9 +1235,10 @@ def _places_of_templates(raw: dict[str, Any]) -> Iterator[Place]:
     for answer in raw.get("templates", ()):
         number = numbers.get(answer.get("recipe", ""))
         if answer["role"] == "answer" and number is not None:
-            for text, *_ in answer["texts"]:
+            for text, kind, *_ in answer["texts"]:
                 said = utf16(text)[:400].replace("{}", " ")
-                yield Place(number, said, 1, {"text": text})
+                if kind != "frames":
+                    yield Place(number, said, 1, {"text": text})
 
 
 @dataclass
