@@ -643,10 +643,12 @@
   const decided = (one) => deciding(one).recipe ?? "";
 
   /* Tell whether a message has other causes, and nothing in it says which one it is. */
-  const isUsual = (one) => deciding(one) === one.form.answer && !!one.form.answer.also?.length;
+  const isUsual = (one) => isUndecided(one) && !!one.form.answer.also?.length;
+
+  const isUndecided = (one) => deciding(one) === one.form.answer;
 
   /* Tell whether no cause of a message is the usual one, and nothing says which it is. */
-  const isOpen = (one) => one.form.answer.certain === false && isUsual(one);
+  const isOpen = (one) => one.form.answer.certain === false && isUndecided(one);
 
   function stands(rule, text) {
     rule.form ??= new RegExp(rule.is);

@@ -219,7 +219,9 @@ def test_a_hole_may_say_that_no_recipe_is_certain(ask):
 def test_the_whole_text_decides(ask):
     """What a rule on hole 0 names may stand in another part, or in a frame."""
     rules = [{"hole": 0, "is": r"ops/boxes|\bnms\b", "recipe": "b"}]
-    known = index(template("the branch depends on the value {} of a tensor", when=rules))
+    known = index(
+        template("the branch depends on the value {} of a tensor", when=rules)
+    )
     text = "ValueError: the branch depends on the value u0 of a tensor"
     frame = '  File "/x/torchvision/ops/boxes.py", line 3, in f\n    g(x)\n'
     assert ask(known, text)[1] == "a"
@@ -285,9 +287,9 @@ def test_the_cause_outranks_what_it_caused(ask):
 
 
 FRAMED = {
-    "script": '  File "/x/site-packages/torch/some/masks.py", line 3, in make\n    f(x)',
+    "script": '  File "/x/lib/torch/some/masks.py", line 3, in make\n    f(x)',
     "windows": '  File "C:\\x\\torch\\some\\masks.py", line 3, in make\n    f(x)',
-    "notebook": "File /x/torch/some/masks.py:3, in make(x)\n      1 a = x\n----> 3 f(x)",
+    "notebook": "File /x/torch/some/masks.py:3, in make(x)\n  1 a = x\n----> 3 f(x)",
     "colab": "[/x/torch/some/masks.py](https://host/#) in make(x)\n----> 3 f(x)",
     "pytest": "/x/torch/some/masks.py:3: in make\n    f(x)",
     "cut": 'torch/some/masks.py", line 3, in make',

@@ -997,13 +997,16 @@ def _decided(one: Match) -> str:
 
 def _is_usual(one: Match) -> bool:
     """Tell whether a message has other causes, and nothing in it says which it is."""
-    answer = one.form.answer
-    return _deciding(one) is answer and bool(answer.get("also"))
+    return _is_undecided(one) and bool(one.form.answer.get("also"))
+
+
+def _is_undecided(one: Match) -> bool:
+    return _deciding(one) is one.form.answer
 
 
 def _is_open(one: Match) -> bool:
     """Tell whether no cause is the usual one, and nothing says which it is."""
-    return one.form.answer.get("certain") is False and _is_usual(one)
+    return one.form.answer.get("certain") is False and _is_undecided(one)
 
 
 @dataclass
