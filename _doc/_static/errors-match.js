@@ -439,7 +439,7 @@
       (form.parts.length > 1 &&
         (misses === 0 || found.words >= 5) &&
         found.letters >= 25 &&
-        (found.letters >= form.letters * 0.3 || found.letters >= 40));
+        (found.letters >= form.letters * 0.3 || found.letters >= 36));
     const isCut = !form.isWording && found.missing > 0 && isBegun;
     found.fits = begins(text, start, form) && (isWhole || isCut);
     return found;

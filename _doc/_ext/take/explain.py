@@ -705,7 +705,7 @@ def _is_begun(found: Match, is_begun: bool, misses: int) -> bool:  # noqa: FBT00
         len(found.form.pieces) > 1
         and (misses == 0 or found.words >= 5)  # noqa: PLR2004
         and found.letters >= 25  # noqa: PLR2004
-        and (found.letters >= found.form.letters * 0.3 or found.letters >= 40)  # noqa: PLR2004
+        and (found.letters >= found.form.letters * 0.3 or found.letters >= 36)  # noqa: PLR2004
     )
 
 
