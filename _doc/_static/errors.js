@@ -81,12 +81,12 @@
   }
 
   /* The message that matched or came close, and where it was seen. */
-  function quoted({ message, quote }, order) {
+  function quoted({ message, quote, why }, order) {
     const said = quote ?? message?.message;
     if (!said) return [];
     const seen = message ? `Seen with PyTorch ${spans(message.releases, order)}` : "";
     const isPrinted = message && message.printed !== false;
-    const hint = isPrinted ? [] : ["Not reproduced on the page"];
+    const hint = isPrinted || why === "frames" ? [] : ["Not reproduced on the page"];
     const words = [...(seen ? [seen] : []), ...hint].join(". ");
     return [
       element("code", said.split("\n").slice(0, 2).join("\n").slice(0, 300)),
