@@ -1,7 +1,7 @@
 /* Find the recipes that answer a text. Pure functions: no page, no network.
  *
  * 1. read(text): what the text is made of: exceptions with their causes, log records,
- *    warnings, and other text; without prefixes, frames and lines of source.
+ *    warnings, other text, and the functions of frames; without prefixes and source.
  * 2. find(index, text): the templates of torch's messages of which the text has an
  *    instance. Only such a match is certain.
  * 3. rank(index, text): if there is none, the recipes with the most words in common.
@@ -137,6 +137,7 @@
     /^\s*File ["'][^"']*["'], line \d+/,
     /^\s*File \S.*?(?::\d+|, line \d+),? in /, // a notebook
     /^\s*Cell In ?\[\d+\], line \d+/,
+    /^\s*\[?[~.\w\/-]*\.py(?:\]\(\S*\)|["'], line \d+,|:\d+,?)? in \w/, // cut, or a link
     /^\s*at \S+\(\S+:\d+\)$/, // Java
   );
   const PYTEST = /^\S+\.py:\d+: ?(?:in .*|[\w.]+)?$/;
@@ -164,6 +165,10 @@
   const MAY_BE_HEADER =
     /Error|Exception|Warning|Unsupported|Fail|Interrupt|SymNode|Violation|NotFound|InvalidArgument|Deprecated|torch\.\w+\./;
 
+  /* The beginning and the end of a text, where words are looked for. */
+  const shortest = (text) =>
+    text.length > 2 * RANKED ? `${text.slice(0, RANKED)}\n${text.slice(-RANKED)}` : text;
+
   /* Tell where an exception or a warning begins: its class, and where its text does. */
   function header(line) {
     if (!MAY_BE_HEADER.test(line)) return null;
@@ -174,11 +179,22 @@
     return null;
   }
 
+  const PLACE = /([\w.\-\/\\]+\.py)["']?(?:\]\(\S*\))?(?:, line \d+|:\d+)?[:,]? in ([\w<>]+)/;
+
+  /* Name what a frame runs: the end of the path, and the function. */
+  function place(line) {
+    const found = PLACE.exec(line);
+    if (!found) return [];
+    const path = found[1].split(/[\/\\]/).slice(-4).join("/");
+    return [`${path}: ${found[2]}`];
+  }
+
   const indent = (line) => /^\s*/.exec(line)[0].length;
 
   /* Return the parts of a text: {kind, type, link, text}. */
   function read(text) {
     const parts = [];
+    const frames = [];
     let part = null;
     let link = "";
     let frame = -1; // the indentation of the frame that is read, or -1
@@ -209,8 +225,12 @@
         left = 0;
         continue;
       }
-      if (PYTEST.test(line)) continue;
+      if (PYTEST.test(line)) {
+        frames.push(...place(line));
+        continue;
+      }
       if (FRAME.test(line)) {
+        frames.push(...place(line));
         frame = indent(line);
         numbered = !/line \d+, in|line \d+$/.test(line) || /Cell In/.test(line);
         left = 12;
@@ -230,20 +250,21 @@
       }
       frame = -1;
       numbered = false;
-      const place = record.replace(/[^\]]*?(\S+:\d+)\].*/, "$1");
+      const source = record.replace(/[^\]]*?(\S+:\d+)\].*/, "$1");
       if (head && (head.at < line.length || !part)) {
         const kind = /Warning$/.test(head.type) ? "warning" : "exception";
         begin(kind, head.type);
         if (head.at < line.length) part.lines.push(line.slice(head.at));
-      } else if (level && (!part || place !== last || !record)) {
+      } else if (level && (!part || source !== last || !record)) {
         begin(level === "severe" ? "error" : "log");
         part.lines.push(line);
       } else {
         if (!part) begin("text");
         part.lines.push(line);
       }
-      last = level ? place : "";
+      last = level ? source : "";
     }
+    if (frames.length) parts.push({ kind: "frames", type: "", link: "", lines: frames });
     return parts
       .map(({ lines, ...rest }) => ({ ...rest, text: folded(lines) }))
       .filter((each) => each.text || each.type);
@@ -418,7 +439,7 @@
       (form.parts.length > 1 &&
         (misses === 0 || found.words >= 5) &&
         found.letters >= 25 &&
-        (found.letters >= form.letters * 0.3 || found.letters >= 40));
+        (found.letters >= form.letters * 0.3 || found.letters >= 36));
     const isCut = !form.isWording && found.missing > 0 && isBegun;
     found.fits = begins(text, start, form) && (isWhole || isCut);
     return found;
@@ -519,11 +540,13 @@
     for (const word of [...present, ""]) {
       for (const form of index.forms.get(word) ?? []) {
         if (!form.required.every((each) => present.has(each))) continue;
+        if ((form.kind === "frames") !== (part.kind === "frames")) continue;
         if (contradicts(form, part.type)) continue;
         const one = match(form, form.isHeaded ? headed : part.text);
         if (!one || (form.isShort ? !isWholeText(form, one, part) : one.letters < LETTERS)) {
           continue;
         }
+        if (one.missing && part.kind === "frames") continue;
         found.push({ ...one, form, part });
       }
     }
@@ -603,13 +626,16 @@
   /* Return what decides the recipe of a match: the rule on a hole that fits, or the answer.
    *
    * A message that somebody wrapped ends a hole too early: then look a little further.
+   * What a rule on hole 0 says may stand anywhere in the text.
    */
   function deciding({ form, holes, ats, part }) {
     const { answer } = form;
     const rules = answer.when ?? [];
     const wider = (at) => part.text.slice(at, at + FURTHER);
     const fitting =
-      rules.find((rule) => fits(rule, holes[rule.hole - 1])) ??
+      rules.find((rule) =>
+        rule.hole ? fits(rule, holes[rule.hole - 1]) : stands(rule, part.whole),
+      ) ??
       rules.find(({ hole }, i) => ats[hole - 1] >= 0 && fits(rules[i], wider(ats[hole - 1])));
     return fitting ?? answer;
   }
@@ -617,7 +643,17 @@
   const decided = (one) => deciding(one).recipe ?? "";
 
   /* Tell whether a message has other causes, and nothing in it says which one it is. */
-  const isUsual = (one) => deciding(one) === one.form.answer && !!one.form.answer.also?.length;
+  const isUsual = (one) => isUndecided(one) && !!one.form.answer.also?.length;
+
+  const isUndecided = (one) => deciding(one) === one.form.answer;
+
+  /* Tell whether no cause of a message is the usual one, and nothing says which it is. */
+  const isOpen = (one) => one.form.answer.certain === false && isUndecided(one);
+
+  function stands(rule, text) {
+    rule.form ??= new RegExp(rule.is);
+    return rule.form.test(text);
+  }
 
   function fits(rule, hole = "") {
     rule.form ??= new RegExp(`^(?:${rule.is})$`);
@@ -626,11 +662,15 @@
 
   /* Find the answers that are certain, and what else the text speaks of.
    *
-   * Returns a list of {recipe, certain, usual, why, match}; the names of recipes are
-   * unique. A usual answer is the most frequent cause of a message that has several.
+   * Returns a list of {recipe, certain, usual, isOpen, why, match}; the names of recipes
+   * are unique. A usual answer is the most frequent cause of a message that has several;
+   * an open one is as frequent as others.
    */
   function find(index, text, release = "") {
-    const parts = ordered(read(text));
+    const found = read(text);
+    const whole = shortest(text);
+    found.forEach((part) => (part.whole = whole));
+    const parts = ordered(found);
     const all = parts.map((part) => ({ part, found: matches(index, part, release) }));
     const isRaised = parts.some((part) => part.kind === "exception");
     const mayBeCertain = !COMPILED.test(text) || EXPORTED.test(text);
@@ -638,9 +678,13 @@
       innermost(found.filter((one) => roleOf(one) === "answer")).map((one) => ({
         one,
         recipe: decided(one),
-        isCertain: mayBeCertain && !(isRaised && isMild(part)),
+        isCertain: mayBeCertain && !(isRaised && isMild(part)) && !isOpen(one),
       })),
     );
+    const hints = found
+      .filter(({ kind }) => kind === "frames")
+      .flatMap((part) => matches(index, part, release))
+      .sort((a, b) => b.end - a.end);
     const wrappers = all.flatMap(({ found }) =>
       found.filter((one) => roleOf(one) === "wrapper"),
     );
@@ -648,13 +692,22 @@
     const add = (recipe, certain, why, one) => {
       if (!recipe || list.some((each) => each.recipe === recipe)) return;
       const isFirst = certain && !list.length;
-      list.push({ recipe, certain: isFirst, usual: isFirst && isUsual(one), why, match: one });
+      list.push({
+        recipe,
+        certain: isFirst,
+        usual: isFirst && isUsual(one),
+        isOpen: why === "message" && isOpen(one),
+        why,
+        match: one,
+      });
     };
     for (const { one, recipe, isCertain } of said) {
       add(recipe, isCertain, list.length ? "other" : "message", one);
     }
+    for (const one of hints) add(decided(one), false, "frames", one);
     for (const one of wrappers) add(decided(one), false, "wrapper", one);
-    for (const { one, recipe } of said) {
+    const asked = [...said, ...hints.map((one) => ({ one, recipe: decided(one) }))];
+    for (const { one, recipe } of asked) {
       // A rule without a recipe says that there is none; a template may have hints alone.
       const also = recipe || !one.form.answer.recipe ? one.form.answer.also : [];
       for (const name of also ?? []) add(name, false, "also", one);
@@ -698,12 +751,16 @@
     return found.map((word) => (/^\d/.test(word) ? "#" : word));
   }
 
-  /* Return the words and the pairs of neighbors. */
+  /* The parts of dynamic_shapes. */
+  const namedIn = (word) => word.split("_").filter((name) => name.length > 2);
+
+  /* Return the words, the parts of names, and the pairs of neighbors. */
   function terms(text) {
     const list = words(text);
     const found = new Set();
     list.forEach((word, i) => {
       if (word !== "#") found.add(word);
+      if (word.includes("_")) namedIn(word).forEach((name) => found.add(name));
       if (i) found.add(`${list[i - 1]} ${word}`);
     });
     found.delete("# #");
@@ -731,13 +788,15 @@
         add(`${name} ${message.message}`, message.cell === first ? 1.15 : 1, message);
       }
       for (const text of recipe.wordings) add(text, 1.1, { message: text });
-      add(`${recipe.title}. ${recipe.symptom}`, 0.5);
-      add(recipe.keywords.join(". "), 0.5);
+      add(`${recipe.title}. ${recipe.symptom}`, 0.8);
+      add(recipe.keywords.join(". "), 1);
+      add(recipe.answer?.cause ?? recipe.advice ?? "", 0.5);
     });
     const numbers = new Map(recipes.map(({ name }, number) => [name, number]));
     for (const { role, recipe, texts: said } of index.templates ?? []) {
       if (role !== "answer" || !numbers.has(recipe)) continue;
-      for (const [text] of said) {
+      for (const [text, kind] of said) {
+        if (kind === "frames") continue;
         const add = { recipe: numbers.get(recipe), text, factor: 1, message: { text } };
         texts.push({ ...add, terms: terms(text.slice(0, 400).replaceAll("{}", " ")) });
       }
@@ -779,13 +838,9 @@
   /* Rank the recipes for a text: a list of {recipe, message, score, whole}. */
   function rank(index, query) {
     const { weight: weightOfTerm, places } = (index.ranks ??= prepareRanks(index));
-    const parts = read(query);
+    const parts = read(query).filter(({ kind }) => kind !== "frames");
     const said = parts.map(({ type, text }) => `${type} ${text}`).join("\n");
-    const whole = said.replace(ADVICE, "");
-    const text =
-      whole.length > 2 * RANKED
-        ? `${whole.slice(0, RANKED)}\n${whole.slice(-RANKED)}`
-        : whole;
+    const text = shortest(said.replace(ADVICE, ""));
     const shared = new Map();
     let all = 0;
     for (const term of terms(text)) {
@@ -840,16 +895,17 @@
 
   const ID = /^\s*(TX\d+)\s*$/i;
 
-  /* Return what is shown for a text, or for the id of a recipe: {certain, answers, link}.
+  /* Return what is shown for a text, or for the id of a recipe.
    *
-   * Each answer is {recipe, certain, usual, why, quote, message, words}: the part of the
+   * That is {certain, answers, link, words}; the words are for the search.
+   * Each answer is {recipe, certain, usual, isOpen, why, quote, message, words}: the part of the
    * text that matched, the message of the recipe's page, the words in common.
    */
   function answer(index, text, release = "") {
     const named = index.byId.get(ID.exec(text)?.[1].toUpperCase());
     if (named) {
       const one = { recipe: named, certain: true, usual: false, why: "id" };
-      return { certain: true, answers: [one], link: named.id };
+      return { certain: true, answers: [one], link: named.id, words: "" };
     }
     const found = find(index, text, release).map((each) => ({
       ...each,
@@ -863,7 +919,8 @@
     const first = found.every(isHint) ? 1 : 0;
     const answers = [...close.slice(0, first), ...found, ...close.slice(first)];
     const link = certain ? linked(found[0].match) : shortened(text);
-    return { certain, answers: answers.slice(0, SHOWN), link };
+    const words = answers.length ? "" : said(read(text)) || text;
+    return { certain, answers: answers.slice(0, SHOWN), link, words };
   }
 
   const isHint = ({ why, match: { form } }) => why === "also" && !form.answer.recipe;
@@ -914,11 +971,22 @@
     return part.type ? `${part.type}: ${said}` : said;
   }
 
-  /* A text without frames, for a link. */
+  /* A text without source, for a link: the frames first, for they are the least. */
   function shortened(text) {
-    const parts = read(text).map(({ type, text }) => (type ? `${type}: ${text}` : text));
-    return parts.join("\n\n").slice(-LINKED) || text.slice(-LINKED);
+    const parts = read(text);
+    const frames = parts.filter(({ kind }) => kind === "frames");
+    const places = frames.map(({ text }) => text.replace(/^(.*): (.*)$/gm, FRAMED));
+    return [...places, said(parts)].join("\n\n").slice(-LINKED) || text.slice(-LINKED);
   }
+
+  const FRAMED = '  File "$1", line 1, in $2';
+
+  /* The parts of a text that say something. */
+  const said = (parts) =>
+    parts
+      .filter(({ kind }) => kind !== "frames")
+      .map(({ type, text }) => (type ? `${type}: ${text}` : text))
+      .join("\n\n");
 
   globalThis.cookbookMatch = { read, template, match, prepare, find, rank, speaks, answer };
 })();

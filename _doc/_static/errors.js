@@ -65,26 +65,28 @@
   // Why an answer is shown, where that is not the message alone.
   const REASONS = {
     also: "The same message has other causes:",
+    frames: "Your traceback goes through:",
     other: "Your text has another message:",
     wrapper: "This stands around any cause:",
     searched: "No known message. The search finds:",
   };
 
-  function reason({ certain, usual, why, words }) {
+  function reason({ certain, usual, isOpen, why, words }) {
     if (why === "id") return "The recipe of this id:";
     if (usual) return "Exact message, its most frequent cause:";
     if (certain) return "Exact match";
+    if (isOpen) return "One of several causes of this message:";
     if (words) return `Words in common: ${words.join(", ")}`;
     return REASONS[why] ?? "Not certain:";
   }
 
   /* The message that matched or came close, and where it was seen. */
-  function quoted({ message, quote }, order) {
+  function quoted({ message, quote, why }, order) {
     const said = quote ?? message?.message;
     if (!said) return [];
     const seen = message ? `Seen with PyTorch ${spans(message.releases, order)}` : "";
     const isPrinted = message && message.printed !== false;
-    const hint = isPrinted ? [] : ["Not reproduced on the page"];
+    const hint = isPrinted || why === "frames" ? [] : ["Not reproduced on the page"];
     const words = [...(seen ? [seen] : []), ...hint].join(". ");
     return [
       element("code", said.split("\n").slice(0, 2).join("\n").slice(0, 300)),
@@ -153,8 +155,8 @@
       }
       const text = box.value.trim();
       const release = document.documentElement.dataset.torch ?? "";
-      const { certain, answers, link } = cookbookMatch.answer(index, text, release);
-      if (!answers.length) answers.push(...(await searched(text, link)));
+      const { certain, answers, link, words } = cookbookMatch.answer(index, text, release);
+      if (!answers.length) answers.push(...(await searched(text, words)));
       if (text !== box.value.trim()) return; // the search came late
       list.replaceChildren(...answers.map((each) => entry(each, root, index.releases)));
       status.textContent = "";

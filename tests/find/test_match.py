@@ -216,6 +216,28 @@ def test_a_hole_may_say_that_no_recipe_is_certain(ask):
     assert ask(known, "my::add: there is no kernel for meta tensors")[0]
 
 
+def test_the_whole_text_decides(ask):
+    """What a rule on hole 0 names may stand in another part, or in a frame."""
+    rules = [{"hole": 0, "is": r"ops/boxes|\bnms\b", "recipe": "b"}]
+    known = index(
+        template("the branch depends on the value {} of a tensor", when=rules)
+    )
+    text = "ValueError: the branch depends on the value u0 of a tensor"
+    frame = '  File "/x/torchvision/ops/boxes.py", line 3, in f\n    g(x)\n'
+    assert ask(known, text)[1] == "a"
+    assert ask(known, f"Traceback (most recent call last):\n{frame}{text}")[1] == "b"
+    assert ask(known, f"Export of nms\n\n{text}")[1] == "b"
+
+
+def test_without_a_usual_cause_only_a_rule_is_certain(ask):
+    """The causes come first, and nothing is called exact."""
+    rules = [{"hole": 1, "is": "[01]", "recipe": "b"}]
+    text = "this dimension was inferred to be a constant ({})"
+    known = index(template(text, when=rules, also=["c"], certain=False))
+    assert ask(known, text.format(4)) == ("", "a", "c")
+    assert ask(known, text.format(1))[:2] == ("certain", "b")
+
+
 # -- What a text is made of --
 
 
@@ -262,6 +284,42 @@ def test_the_cause_outranks_what_it_caused(ask):
     during = "During handling of the above exception, another exception occurred:"
     assert ask(known, f"{first}\n\n{caused}\n\n{second}")[1] == "a"
     assert ask(known, f"{first}\n\n{during}\n\n{second}")[1] == "b"
+
+
+FRAMED = {
+    "script": '  File "/x/lib/torch/some/masks.py", line 3, in make\n    f(x)',
+    "windows": '  File "C:\\x\\torch\\some\\masks.py", line 3, in make\n    f(x)',
+    "notebook": "File /x/torch/some/masks.py:3, in make(x)\n  1 a = x\n----> 3 f(x)",
+    "colab": "[/x/torch/some/masks.py](https://host/#) in make(x)\n----> 3 f(x)",
+    "pytest": "/x/torch/some/masks.py:3: in make\n    f(x)",
+    "cut": 'torch/some/masks.py", line 3, in make',
+}
+
+
+@pytest.mark.parametrize("how", FRAMED)
+def test_frames_hint_at_a_recipe(ask, how):
+    """If the message leads nowhere, the functions may; a function is no message."""
+    known = index(
+        template("torch/some/masks.py: make", "b", kind="frames"),
+        template("torch/some/masks.py: {}", "c", kind="frames"),
+        template("the branch depends on the value {} of a tensor", "a"),
+    )
+    assert ask(known, f"{FRAMED[how]}\nKeyError: 'x'") == ("", "b")
+    assert ask(known, FRAMED[how].replace("make", "other")) == ("", "c")
+    text = "ValueError: the branch depends on the value u0 of a tensor"
+    assert ask(known, f"{FRAMED[how]}\n{text}") == ("certain", "a", "b")
+    assert ask(known, "torch/some/masks.py: make") == ("",)
+
+
+def test_the_deepest_frame_comes_first(ask):
+    """It is nearest to the cause."""
+    known = index(
+        template("torch/first/outer.py: {}", "a", kind="frames"),
+        template("torch/second/inner.py: {}", "b", kind="frames"),
+    )
+    frame = '  File "/x/torch/{}.py", line 3, in f\n    g(x)\n'
+    text = frame.format("first/outer") + frame.format("second/inner")
+    assert ask(known, f"{text}KeyError: 'x'") == ("", "b", "a")
 
 
 def test_source_lines_are_no_messages(ask):

@@ -53,7 +53,7 @@ ODD = [
 ANSWER = """
 ([cases]) => cases.map(([text, release]) =>
   cookbookMatch.answer(site, text, release).answers.map((one) => [
-    one.recipe.name, one.certain, !!one.usual, one.why,
+    one.recipe.name, one.certain, !!one.usual, !!one.isOpen, one.why,
     one.quote ?? null, one.message ?? null, one.words ?? null,
   ]))
 """
@@ -84,7 +84,10 @@ def of_command(index, text, release):
     """Return what the command answers, as the box has it."""
     found = explain.answer(index, explain.utf16(text), release)
     said = [
-        [a.recipe["name"], a.certain, a.usual, a.why, a.quote, a.message, a.words]
+        [
+            *(a.recipe["name"], a.certain, a.usual, a.is_open, a.why),
+            *(a.quote, a.message, a.words),
+        ]
         for a in found
     ]
     return json.loads(json.dumps(said))  # two halves of a character are one again

@@ -112,7 +112,8 @@ PACKAGES = ("onnxscript", "onnxruntime", "transformers")
 # Wheels for this system are the smallest; what they have of Python is the same.
 PLATFORM = ("--platform", "macosx_26_0_arm64", "--python-version", "3.11")
 REGISTRY = "torch/_dynamo/graph_break_registry.json"
-BY_HAND = {"native.jsonl", "elsewhere.jsonl"}  # of C++, earlier releases, other tools
+# Of C++; of earlier releases and other tools; functions in tracebacks.
+BY_HAND = {"native.jsonl", "elsewhere.jsonl", "frames.jsonl"}
 LONGEST = 1500  # characters of a text; a longer one ends with a hole
 
 _SKIPPED = re.compile(

@@ -6,8 +6,10 @@ The catalogue, ``messages/<area>.jsonl``, has the texts (see
 
 ``[[answer]]``
    A recipe answers the texts. ``also`` names others that may; each rule of ``when``
-   says which recipe it is if what stands in a hole, the first being 1, is of a form.
-   The first rule that fits wins; with ``recipe = ""`` no recipe is certain then.
+   says which recipe it is if what stands in a hole, the first being 1, is of a form; of
+   hole 0, if something of that form stands anywhere in what a reader pasted. The first
+   rule that fits wins; with ``recipe = ""`` no recipe is certain then. With ``certain =
+   false``, no cause is much more frequent than the others: only a rule is certain.
 ``[[wrapper]]``
    The texts surround a cause. A recipe that it names is for texts without a cause.
 ``[[internal]]``, ``[[open]]``
@@ -44,7 +46,7 @@ UNDECIDED = "undecided"
 
 #: The keys of each, besides ``texts``.
 KEYS = {
-    "answer": {"recipe", "also", "when"},
+    "answer": {"recipe", "also", "when", "certain"},
     "wrapper": {"recipe", "also", "when"},
     "internal": {"why", "match", "files"},
     "open": {"why", "match", "files"},
@@ -66,6 +68,8 @@ class Decision:
         The recipe that answers, and others that may.
     when
         The rules on holes: ``hole``, ``is`` and ``recipe`` of each.
+    certain
+        Whether the recipe is the most frequent cause where no rule fits.
     messages
         The lines of the catalogue, each once.
     """
@@ -74,6 +78,7 @@ class Decision:
     recipe: str = ""
     also: list[str] = field(default_factory=list)
     when: list[dict[str, Any]] = field(default_factory=list)
+    certain: bool = True
     messages: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -203,7 +208,7 @@ def _check_rule(
     if _PYTHON_ONLY.search(rule["is"]):
         raise ConfigError(f"{where}: a browser does not know all of {rule['is']!r}.")
     fewest = min((text.count("{}") for text in texts), default=0)
-    if not 1 <= rule["hole"] <= fewest:
+    if not 0 <= rule["hole"] <= fewest:
         raise ConfigError(f"{where}: not all texts have a hole {rule['hole']}.")
 
 
@@ -231,7 +236,8 @@ def _decision(
             taken.append(free.pop(text))
     also = list(entry.get("also", ()))
     rules = list(entry.get("when", ()))
-    return Decision(role, entry.get("recipe", ""), also, rules, taken)
+    certain = entry.get("certain", True)
+    return Decision(role, entry.get("recipe", ""), also, rules, certain, taken)
 
 
 def _lies_in(files: list[str], folders: tuple[str, ...]) -> bool:

@@ -124,6 +124,7 @@ def _template(decision: Decision) -> dict[str, Any]:
     return {
         "role": role,
         **{key: value for key, value in optional.items() if value},
+        **({} if decision.certain else {"certain": False}),
         "texts": [_text(message, role) for message in decision.messages],
     }
 

@@ -255,6 +255,7 @@ _FRAME = any_of(
     r"""^\s*File ["'][^"']*["'], line \d+""",
     r"^\s*File \S.*?(?::\d+|, line \d+),? in ",  # a notebook
     r"^\s*Cell In ?\[\d+\], line \d+",
+    r"""^\s*\[?[~.\w\/-]*\.py(?:\]\(\S*\)|["'], line \d+,|:\d+,?)? in \w""",
     r"^\s*at \S+\(\S+:\d+\)$",  # Java
 )
 _PYTEST = js(r"^\S+\.py:\d+: ?(?:in .*|[\w.]+)?$")
@@ -295,6 +296,25 @@ def header(line: str) -> tuple[str, int] | None:
     return None
 
 
+_PLACE = js(
+    r"""([\w.\-\/\\]+\.py)["']?(?:\]\(\S*\))?(?:, line \d+|:\d+)?[:,]? in ([\w<>]+)"""
+)
+
+
+def _frame(line: str) -> Iterator[str]:
+    """Yield what a frame runs: the end of the path, and the function."""
+    if found := _PLACE.search(line):
+        path = "/".join(js(r"[\/\\]").split(found[1])[-4:])
+        yield f"{path}: {found[2]}"
+
+
+def _shortest(text: str) -> str:
+    """Return the beginning and the end of a text, where words are looked for."""
+    if len(text) > 2 * _RANKED:
+        return f"{text[:_RANKED]}\n{text[-_RANKED:]}"
+    return text
+
+
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(_WHITE))
 
@@ -306,13 +326,15 @@ class Part:
     Attributes
     ----------
     kind
-        ``exception``, ``warning``, ``error``, ``log`` or ``text``.
+        ``exception``, ``warning``, ``error``, ``log``, ``text`` or ``frames``.
     type
         The class of an exception or a warning.
     link
         Whether the exception before it is its cause.
     lines, text
         What it says, before and after lines are folded.
+    whole
+        All of the text.
     """
 
     kind: str
@@ -320,6 +342,7 @@ class Part:
     link: str
     lines: list[str] = field(default_factory=list)
     text: str = ""
+    whole: str = ""
 
 
 class _Reader:
@@ -327,6 +350,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
+        self.frames: list[str] = []
         self.part: Part | None = None
         self.link = ""
         self.frame = -1  # the indentation of the frame that is read, or -1
@@ -360,8 +384,10 @@ class _Reader:
     def _is_frame(self, line: str) -> bool:
         """Tell whether a line belongs to a traceback and is no source."""
         if _PYTEST.search(line):
+            self.frames += _frame(line)
             return True
         if _FRAME.search(line):
+            self.frames += _frame(line)
             self.frame = _indent(line)
             is_script = js(r"line \d+, in|line \d+$").search(line)
             self.numbered = not is_script or "Cell In" in line
@@ -416,13 +442,14 @@ class _Reader:
 
 
 def read(text: str) -> list[Part]:
-    """Return the parts of a text: exceptions, log records, warnings, other text."""
+    """Return the parts of a text: exceptions, log records, warnings, text, frames."""
     reader = _Reader()
     for line in _cleaned(text):
         reader.read(line)
-    for part in reader.parts:
-        part.text = _folded(part.lines)
-    return [part for part in reader.parts if part.text or part.type]
+    parts = [*reader.parts, Part("frames", "", "", reader.frames)]
+    for part in parts:
+        part.text, part.whole = _folded(part.lines), _shortest(text)
+    return [part for part in parts if part.text or part.type]
 
 
 def _folded(lines: list[str]) -> str:
@@ -678,7 +705,7 @@ def _is_begun(found: Match, is_begun: bool, misses: int) -> bool:  # noqa: FBT00
         len(found.form.pieces) > 1
         and (misses == 0 or found.words >= 5)  # noqa: PLR2004
         and found.letters >= 25  # noqa: PLR2004
-        and (found.letters >= found.form.letters * 0.3 or found.letters >= 40)  # noqa: PLR2004
+        and (found.letters >= found.form.letters * 0.3 or found.letters >= 36)  # noqa: PLR2004
     )
 
 
@@ -863,13 +890,14 @@ def _matches(index: Index, part: Part, release: str) -> list[Match]:
 
 def _instance(form: Form, part: Part, headed: str) -> Match | None:
     """Return the match of a template in a part, if it says enough."""
-    if _contradicts(form, part.type):
+    is_place = part.kind == "frames"
+    if _contradicts(form, part.type) or is_place != (form.kind == "frames"):
         return None
     one = match(form, headed if form.is_headed else part.text)
     if one is None:
         return None
     fits = _is_whole_text(one, part) if form.is_short else one.letters >= _LETTERS
-    return one if fits else None
+    return one if fits and not (is_place and one.missing) else None
 
 
 def _order(index: Index, one: Match, release: str) -> tuple[float, int, bool, int]:
@@ -938,13 +966,17 @@ def _deciding(one: Match) -> dict[str, Any]:
     """Return what decides the recipe of a match: the rule that fits, or the answer.
 
     A message that somebody wrapped ends a hole too early: then look a little further.
+    What a rule on hole 0 says may stand anywhere in the text.
     """
     answer, rules = one.form.answer, one.form.answer.get("when", ())
     for rule in rules:
-        if _fits(rule, one.holes[rule["hole"] - 1]):
+        if not rule["hole"]:
+            if one.part and js(rule["is"]).search(one.part.whole):
+                return rule
+        elif _fits(rule, one.holes[rule["hole"] - 1]):
             return rule
     for rule in rules:
-        at = one.ats[rule["hole"] - 1]
+        at = one.ats[rule["hole"] - 1] if rule["hole"] else -1
         if at >= 0 and _fits(rule, _text(one)[at : at + _FURTHER]):
             return rule
     return answer
@@ -965,8 +997,16 @@ def _decided(one: Match) -> str:
 
 def _is_usual(one: Match) -> bool:
     """Tell whether a message has other causes, and nothing in it says which it is."""
-    answer = one.form.answer
-    return _deciding(one) is answer and bool(answer.get("also"))
+    return _is_undecided(one) and bool(one.form.answer.get("also"))
+
+
+def _is_undecided(one: Match) -> bool:
+    return _deciding(one) is one.form.answer
+
+
+def _is_open(one: Match) -> bool:
+    """Tell whether no cause is the usual one, and nothing says which it is."""
+    return one.form.answer.get("certain") is False and _is_undecided(one)
 
 
 @dataclass
@@ -979,9 +1019,11 @@ class Answer:
         As the index has it.
     certain, usual
         Whether it is certain; whether it is the most frequent of several causes.
+    is_open
+        Whether it is one of several causes, and none is the most frequent.
     why
-        Why it is shown: ``message``, ``other``, ``wrapper``, ``also``, ``close`` or
-        ``id``.
+        Why it is shown: ``message``, ``other``, ``frames``, ``wrapper``, ``also``,
+        ``close`` or ``id``.
     match
         The message that matched.
     quote, message, words
@@ -997,6 +1039,7 @@ class Answer:
     quote: str | None = None
     message: dict[str, Any] | None = None
     words: list[str] | None = None
+    is_open: bool = False
 
 
 class _Answers:
@@ -1012,7 +1055,8 @@ class _Answers:
         is_first = certain and not self.list
         usual = is_first and _is_usual(one)
         recipe = self.index.by_name[name]
-        self.list.append(Answer(recipe, is_first, usual, why, one))
+        is_open = why == "message" and _is_open(one)
+        self.list.append(Answer(recipe, is_first, usual, why, one, is_open=is_open))
 
 
 def find(index: Index, text: str, release: str = "") -> list[Answer]:
@@ -1020,12 +1064,18 @@ def find(index: Index, text: str, release: str = "") -> list[Answer]:
 
     A usual answer is the most frequent cause of a message that has several.
     """
-    parts = _ordered(read(text))
+    read_ = read(text)
+    parts = _ordered(read_)
     every = [(part, _matches(index, part, release)) for part in parts]
     is_raised = any(part.kind == "exception" for part in parts)
     may_be_certain = not _COMPILED.search(text) or bool(_EXPORTED.search(text))
     said = [
-        (one, may_be_certain and not (is_raised and part.kind in {"warning", "log"}))
+        (
+            one,
+            may_be_certain
+            and not (is_raised and part.kind in {"warning", "log"})
+            and not _is_open(one),
+        )
         for part, found in every
         for one in _innermost([one for one in found if _role(one) == "answer"])
     ]
@@ -1033,9 +1083,14 @@ def find(index: Index, text: str, release: str = "") -> list[Answer]:
     for one, certain in said:
         why = "other" if answers.list else "message"
         answers.add(_decided(one), why, one, certain=certain)
+    places = [part for part in read_ if part.kind == "frames"]
+    hints = [one for part in places for one in _matches(index, part, release)]
+    hints.sort(key=lambda one: -one.end)
+    for one in hints:
+        answers.add(_decided(one), "frames", one)
     for one in (one for _, found in every for one in found if _role(one) == "wrapper"):
         answers.add(_decided(one), "wrapper", one)
-    for one, _ in said:
+    for one in [*(one for one, _ in said), *hints]:
         # A rule without a recipe says that there is none; there may be hints alone.
         if _decided(one) or not one.form.answer.get("recipe"):
             for name in one.form.answer.get("also", ()):
@@ -1098,12 +1153,14 @@ def _word_list(text: str) -> list[str]:
 
 
 def _terms(text: str) -> dict[str, None]:
-    """Return the words and the pairs of neighbors, each once, in their order."""
+    """Return the words, parts of names and pairs of neighbors, each once, in order."""
     found: dict[str, None] = {}
     before = ""
     for word in _word_list(text):
         if word != "#":
             found[word] = None
+        if "_" in word:
+            found |= dict.fromkeys(name for name in word.split("_") if len(name) > 2)  # noqa: PLR2004
         if before:
             found[f"{before} {word}"] = None
         before = word
@@ -1168,8 +1225,11 @@ def _places(raw: dict[str, Any]) -> Iterator[Place]:
             yield Place(number, f"{name} {each['message']}", factor, each)
         for text in recipe["wordings"]:
             yield Place(number, text, 1.1, {"message": text})
-        yield Place(number, f"{recipe['title']}. {recipe['symptom']}", 0.5, None)
-        yield Place(number, ". ".join(recipe["keywords"]), 0.5, None)
+        yield Place(number, f"{recipe['title']}. {recipe['symptom']}", 0.8, None)
+        yield Place(number, ". ".join(recipe["keywords"]), 1, None)
+        cause = (recipe.get("answer") or {}).get("cause")
+        said = recipe.get("advice", "") if cause is None else cause
+        yield Place(number, said, 0.5, None)
 
 
 def _places_of_templates(raw: dict[str, Any]) -> Iterator[Place]:
@@ -1178,9 +1238,10 @@ def _places_of_templates(raw: dict[str, Any]) -> Iterator[Place]:
     for answer in raw.get("templates", ()):
         number = numbers.get(answer.get("recipe", ""))
         if answer["role"] == "answer" and number is not None:
-            for text, *_ in answer["texts"]:
+            for text, kind, *_ in answer["texts"]:
                 said = utf16(text)[:400].replace("{}", " ")
-                yield Place(number, said, 1, {"text": text})
+                if kind != "frames":
+                    yield Place(number, said, 1, {"text": text})
 
 
 @dataclass
@@ -1231,10 +1292,9 @@ class Rank:
 
 def rank(index: Index, query: str) -> list[Rank]:
     """Rank the recipes for a text, the closest first."""
-    said = "\n".join(f"{part.type} {part.text}" for part in read(query))
-    text = _ADVICE.sub("", said)
-    if len(text) > 2 * _RANKED:
-        text = f"{text[:_RANKED]}\n{text[-_RANKED:]}"
+    parts = [part for part in read(query) if part.kind != "frames"]
+    said = "\n".join(f"{part.type} {part.text}" for part in parts)
+    text = _shortest(_ADVICE.sub("", said))
     ranks, total = index.ranks, 0.0
     shared: dict[Place, float] = {}
     for term in _terms(text):
@@ -1367,6 +1427,7 @@ _TRACEBACK = re.compile(r"^(?=(?:  \+ Exception Group )?Traceback \()", re.MULTI
 # Why an answer is shown, in the words of the box.
 _REASONS = {
     "also": "The same message has other causes:",
+    "frames": "Your traceback goes through:",
     "other": "Your text has another message:",
     "wrapper": "This stands around any cause:",
 }
@@ -1426,6 +1487,8 @@ def reason(one: Answer) -> str:
         return "Exact message, its most frequent cause:"
     if one.certain:
         return "Exact match"
+    if one.is_open:
+        return "One of several causes of this message:"
     if one.words is not None:
         return f"Words in common: {', '.join(one.words)}"
     return _REASONS.get(one.why, "Not certain:")
