@@ -16,13 +16,15 @@ pytestmark = needs_chromium
 #: Errors of real people, by file: how many there are that a recipe answers, for how
 #: many of these it comes first, and among three, at the least; of all, how many get a
 #: wrong answer that is called an exact match, and how many one that is called the most
-#: frequent cause of a message, at the most. The matching was worked on with all four:
-#: they keep what was reached, and do not say what to expect of a new error.
+#: frequent cause of a message, at the most. The matching was worked on with the first four,
+#: which keep what was reached. The last was asked once, when that was done, and says
+#: what to expect of a new error: its figures stay as they were.
 FIGURES = {
     "real_errors": (61, 60, 60, 0, 0),
     "errors_tuned": (161, 154, 157, 0, 3),
     "errors_unseen": (38, 30, 36, 0, 1),
     "errors_fresh": (49, 48, 49, 0, 0),
+    "errors_held": (49, 34, 38, 1, 5),
 }
 
 #: Of the public problems, so many at the least have a message that decides.
