@@ -16,9 +16,9 @@ pytestmark = needs_chromium
 #: Errors of real people, by file: how many there are that a recipe answers, for how
 #: many of these it comes first, and among three, at the least; of all, how many get a
 #: wrong answer that is called an exact match, and how many one that is called the most
-#: frequent cause of a message, at the most. The matching was worked on with the first four,
-#: which keep what was reached. The last was asked once, when that was done, and says
-#: what to expect of a new error: its figures stay as they were.
+#: frequent cause of a message, at the most. The matching was worked on with the first
+#: four, which keep what was reached. The last was asked once, when that was done, and
+#: says what to expect of a new error: its figures stay as they were.
 FIGURES = {
     "real_errors": (61, 60, 60, 0, 0),
     "errors_tuned": (161, 154, 157, 0, 3),
