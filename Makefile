@@ -55,7 +55,7 @@ zip: html ## pack the site into build/torch-export-cookbook.zip, to be read with
 	@PYTHONPATH=_doc $(BIN)/python -m _ext.take.offline $(BUILD) build/torch-export-cookbook.zip
 	@echo "Done: unpack build/torch-export-cookbook.zip and open index.html in it"
 
-test: $(VENV)/made $(VENV)/optree/made ## run the tests; builds the site first; FAST=1: neither browser nor recipes once more
+test: $(VENV)/made $(VENV)/optree/made $(VENV)/executorch/made ## run the tests; builds the site first; FAST=1: neither browser nor recipes once more
 	@$(BIN)/python -m pytest -n $(if $(filter 0,$(JOBS)),logical,$(JOBS)) $(if $(FAST),-m 'not rerun and not browser')
 
 transcripts: $(VENV)/made ## record what the recipes print, and show what changed; RELEASE=2.9.1 or all: under other releases
@@ -127,11 +127,12 @@ ifdef SPHINX
 endif
 	@touch $@
 
-# What a test runs recipes beside. Not in the environment: torch differs where it is.
-$(VENV)/optree/made: $(VENV)/made requirements-optree.txt
-	@rm -rf $(VENV)/optree
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/optree \
-	  -r requirements-optree.txt && touch $@ || echo 'pip could not install optree: the tests with it are skipped.'
+# What tests run recipes beside. Not in the environment: torch differs where optree is, and
+# executorch asks for much that no recipe needs.
+$(VENV)/optree/made $(VENV)/executorch/made: $(VENV)/%/made: $(VENV)/made requirements-%.txt
+	@rm -rf $(VENV)/$*
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/$* \
+	  -r requirements-$*.txt && touch $@ || echo 'pip could not install $*: the tests with it are skipped.'
 
 # The tools of "make lint", in an environment of their own: a build does not need them.
 build/lint/made: requirements-lint.txt

@@ -25,20 +25,19 @@ Fix wrong results of an AOTInductor package
 
 .. meta::
    :keywords: AOTInductor, aoti_compile_and_package, aoti_load_package, pt2 package, shared
-      library, No working C++ compiler, AOTI_RUNTIME_CHECK_INPUTS, C++ inference, run
-      without Python, Only ExportedProgram is supported
+      library, AOTI_RUNTIME_CHECK_INPUTS, C++ inference, run without Python,
+      Only ExportedProgram is supported
 """
 
 # %%
 # The problem
 # +++++++++++
 #
-# A normalization is compiled with a dynamic batch; this takes some seconds. Contiguous
-# inputs give the right result, other layouts and dtypes do not.
+# A normalization is compiled with a dynamic batch. Contiguous inputs give the right
+# result, other layouts and dtypes do not.
 
 # sphinx_gallery_tags = ["after the export", "wrong without an error", "how to"]
 # sphinx_gallery_needs_program = "g++"
-# sphinx_gallery_wording = "torch._inductor.exc.InvalidCxxCompiler: No working C++ compiler found"
 # sphinx_gallery_wording = "AOTInductor returns wrong results"
 
 import os
@@ -130,10 +129,15 @@ torch.testing.assert_close(package(x), model(in_memory_order))
 # +++++++++++
 #
 # With ``AOTI_RUNTIME_CHECK_INPUTS=1`` the library checks dtype, sizes, strides and
-# ranges itself (PyTorch 2.7 or later). Set it before the process starts, or at least
-# before the first call. Cost: a few comparisons per call; and a batch of one is out of
-# range, as the example was larger (:ref:`l-plot-exporter-shapes-zero-one`).
-# PyTorch 2.9 raises ``run_func_(...) API call failed``; the reason is on stderr.
+# ranges itself (PyTorch 2.7 or later). Set it before the first call. Cost: a few
+# comparisons per call; and a batch of one is out of range, as the example was larger
+# (:ref:`l-plot-exporter-shapes-zero-one`). PyTorch 2.9 raises ``run_func_(...) API call
+# failed``; the reason is on stderr.
+#
+# Each size is compared with its range only. With ``Dim.DYNAMIC``,
+# ``x.reshape(100, -1)`` takes 2099 numbers, and silently drops 99 (`issue 151925
+# <https://github.com/pytorch/pytorch/issues/151925>`_). Assert ``x.shape[0] % 100 == 0``
+# before the call. PyTorch 2.13 rejects 2099 if the dimension is ``100 * Dim("n")``.
 
 os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
 checking = torch._inductor.aoti_load_package(path)
@@ -178,7 +182,7 @@ for size in (1, 2, 7, 64):
 #    * - ``Expect package path to be a file ending in .pt2``
 #      - name the file so
 #    * - ``No working C++ compiler found``
-#      - install ``g++`` or ``clang++``; only the compilation needs it
+#      - :ref:`l-plot-exporter-after-aoti-compiler`
 
 for wrong, name in ((program.module(), path), (program, "norm.so")):
     try:

@@ -19,12 +19,15 @@
 
    Not your case?
 
-   * ``is not Aten Canonical``, no kernel: :ref:`l-plot-exporter-ops-decompositions`.
-   * An operator of yours, ``Missing out variants``: :ref:`l-plot-exporter-ops-custom`.
+   * ``not in Core ATen opset``, ``Missing out variants``, no kernel:
+     :ref:`l-plot-exporter-ops-decompositions`.
+   * ExecuTorch: ``error 0x10`` or other results: the table in *Limitations*.
    * ONNX: :ref:`l-plot-exporter-onnx-missing-op`.
 
 .. meta::
    :keywords: coremltools convert ExportedProgram, Core ML, ExecuTorch, to_edge,
+      is not Aten Canonical,
+      to_edge_transform_and_lower, to_executorch, pte, portable runtime, error 0x10,
       edge dialect, ATEN dialect, TRAINING dialect, core ATen, lowering
 """
 
@@ -36,7 +39,12 @@
 
 # sphinx_gallery_tags = ["after the export", "conversion fails"]
 # sphinx_gallery_wording = "NotImplementedError: Conversion for models with only ATEN or EDGE dialect is supported/tested. Provided Dialect: TRAINING"
+# sphinx_gallery_wording = "ExecuTorch .pte returns wrong results, a buffer or cache starts at zero"
+# sphinx_gallery_wording = "UserWarning: Mutation on a buffer in the model is detected. ExecuTorch assumes buffers that are mutated in the graph have a meaningless initial state"
+# sphinx_gallery_wording = "RuntimeError: method->set_inputs() for method 'forward' failed with error 0x10"
 # sphinx_gallery_wording = "Run '.run_decompositions({})' on your exported PyTorch Model prior to conversion."
+
+import importlib.util
 
 import torch
 
@@ -124,27 +132,83 @@ print(core.graph_signature.buffers_to_mutate)
 # counts the calls of both programs, which share it.
 
 weight, bias = model.conv.weight.detach(), model.conv.bias.detach()
+
+
+def formula(images, count):
+    patches = torch.nn.functional.unfold(images, 3)
+    planes = (weight.view(4, 9) @ patches + bias[:, None]).clamp(min=0).exp()
+    return (count * planes / planes.sum(dim=1, keepdim=True)).view(-1, 4, 6, 6)
+
+
 count = 0
 for stage in (lowered, core):
     call = stage.module()
     for batch in (1, 3, 16):
         count += 1
         images = torch.randn(batch, 1, 8, 8)
-        patches = torch.nn.functional.unfold(images, 3)
-        planes = (weight.view(4, 9) @ patches + bias[:, None]).clamp(min=0)
-        expected = count * planes.exp() / planes.exp().sum(dim=1, keepdim=True)
-        torch.testing.assert_close(call(images).flatten(2), expected)
+        torch.testing.assert_close(call(images), formula(images, count))
     try:
         call(torch.rand(17, 1, 8, 8))
     except (AssertionError, RuntimeError) as error:
         print(str(error).splitlines()[0])
 
 # %%
+# Where ExecuTorch is installed, it runs the program here. A buffer that changes `loses
+# its value
+# <https://github.com/pytorch/executorch/blob/v1.5.1/exir/emit/_emitter.py#L1906>`_, with
+# a warning, unless a pass keeps it (`issue 5068
+# <https://github.com/pytorch/executorch/issues/5068>`_).
+
+if importlib.util.find_spec("executorch") is None:
+    print("Not run here. First: python -m pip install executorch==1.5.1")
+else:
+    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+    from executorch.runtime import Runtime
+
+    def load(*passes):
+        edge = to_edge_transform_and_lower(program)
+        file = edge.to_executorch(ExecutorchBackendConfig(passes=list(passes)))
+        return Runtime.get().load_program(file.buffer)
+
+    plain, kept = load(), load(InitializedMutableBufferPass(["calls"]))
+    for batch in (1, 3, 16):
+        images = torch.randn(batch, 1, 8, 8)
+        (lost,) = plain.load_method("forward").execute([images])
+        (result,) = kept.load_method("forward").execute([images])
+        eager = model(images)
+        print("right without the pass:", torch.allclose(lost, eager))
+        torch.testing.assert_close(result, eager)
+    try:
+        kept.load_method("forward").execute([torch.rand(17, 1, 8, 8)])
+    except RuntimeError as error:
+        print(error)
+    print("ExecuTorch with the pass: equal to eager")
+
+# %%
 # Limitations
 # +++++++++++
 #
-# Neither coremltools nor ExecuTorch runs here: what they do after these checks is not
-# shown.
+# coremltools does not run here. What ExecuTorch 1.5.1 says or does:
+#
+# .. list-table::
+#    :header-rows: 1
+#
+#    * - You see
+#      - What to do
+#    * - ``set_inputs() ... failed with error 0x10``
+#      - The input has more elements than planned. Set ``max`` of the ``Dim``: without
+#        it, the example's size silently becomes the limit.
+#    * - ``set_inputs() ... failed with error 0x12``
+#      - Pass the dtype and the Python numbers of the example.
+#    * - ``Failed to load method forward, error: 0x:14``
+#      - The runtime has no kernel: link one, or replace the operator.
+#    * - other results
+#      - Keep buffers as above. Sizes are not checked one by one, only the number of
+#        elements (`issue 20546 <https://github.com/pytorch/executorch/issues/20546>`_).
+#    * - ``Expected 0, but got 1``, a crash
+#      - Keep what ``load_program`` returns as long as the method (`issue 10725
+#        <https://github.com/pytorch/executorch/issues/10725>`_).
 #
 # Summary
 # +++++++

@@ -46,6 +46,7 @@ Save an exported program and load it in another process
 # sphinx_gallery_wording = "AttributeError: 'ExportedProgram' object has no attribute 'tell'"
 # sphinx_gallery_wording = "Can't get attribute 'Batch' on <module '__main__'"
 # sphinx_gallery_wording = "TypeError: not enough arguments for format string"
+# sphinx_gallery_wording = "torch.export.save AssertionError: TODO, forward returns a bool of a size"
 
 import dataclasses
 import io
@@ -89,8 +90,7 @@ except NotImplementedError as error:
 # The fix
 # +++++++
 #
-# For a dataclass the public function has the option that the message names. A class can
-# be registered only once, so it is defined again here.
+# A class can be registered only once, so it is defined again.
 
 
 @dataclasses.dataclass
@@ -109,8 +109,7 @@ loaded = torch.export.load(io.BytesIO(file.getvalue()))
 # Why it happens
 # ++++++++++++++
 #
-# The file is JSON, without any code of yours. Of the two processes below only the
-# second registers a class ``app.Result``.
+# The file has none of your code. Only the second process registers ``app.Result``.
 
 load = """
 import sys, torch
@@ -158,6 +157,8 @@ with tempfile.TemporaryDirectory() as folder:
 #      - import the module of the custom operator: :ref:`l-plot-exporter-ops-custom`
 #    * - ``Can't get attribute 'Batch'``
 #      - example inputs are pickled: put the class into a module that both import
+#    * - ``AssertionError: TODO``; or ``load`` fails for a model that returns a string
+#      - a size can be an output, ``x.shape[0] > 3`` cannot: return a tensor, as below
 #    * - ``not enough arguments for format string``
 #      - nothing: the file is loaded (a `mistake in the log
 #        <https://github.com/pytorch/pytorch/pull/189679>`_ up to PyTorch 2.14)
@@ -165,7 +166,30 @@ with tempfile.TemporaryDirectory() as folder:
 #      - ``torch.tensor(1j)``: :ref:`l-plot-exporter-ops-complex`
 #    * - ``'ExportedProgram' object has no attribute 'tell'``
 #      - give ``load`` a file
-#
+
+
+class Sizes(torch.nn.Module):
+    def forward(self, x):
+        return x.shape[0] + 1, x.shape[0] > 3
+
+
+class SizesTensor(torch.nn.Module):
+    def forward(self, x):
+        return x.shape[0] + 1, x.new_full((), x.shape[0]) > 3
+
+
+for sizes in (Sizes(), SizesTensor()):
+    file = io.BytesIO()
+    sized = torch.export.export(sizes, (x,), dynamic_shapes=shapes, strict=False)
+    try:
+        torch.export.save(sized, file)
+    except AssertionError as error:
+        print(f"AssertionError: {error}")
+file.seek(0)
+returned = torch.export.load(file).module()(torch.randn(5, 4))
+assert returned[0] == 6 and returned[1].item() is True
+
+# %%
 # Check
 # +++++
 #
@@ -218,7 +242,7 @@ assert not hasattr(loaded, "labels") and found["labels.txt"] == "cat dog bird"
 # +++++++
 #
 # * Give classes a ``serialized_type_name``, and register them before ``load``.
-# * Read the first error of ``load``, not the last. Keep what you need to export again.
+# * Read the first error of ``load``, not the last.
 # * One program for each file or buffer: a second ``save`` into a buffer loses the first.
 #
 # Next: :ref:`l-plot-exporter-after-several-programs` for several in one file,

@@ -36,6 +36,7 @@ Keep an assert on tensor values in the exported program
 
 # sphinx_gallery_tags = ["control flow", "export fails", "wrong without an error"]
 # sphinx_gallery_wording = "assertion in forward is ignored by the exported program"
+# sphinx_gallery_wording = "assert x.size(-1) in [6, 2] makes the dimension static"
 
 import torch
 from torch._dynamo.exc import Unsupported, UserError
@@ -89,6 +90,9 @@ program = torch.export.export(LogAsync(), (x,), dynamic_shapes=shapes, strict=Fa
 #    * - ``assert x.shape[0] >= 3``
 #      - ``Dim("batch", min=3)``
 #      - raises with a message of torch
+#    * - ``assert x.shape[1] in (2, 6)``: static, or ``constant (2)``
+#      - ``torch._assert_async``, below
+#      - raises ``RuntimeError`` with your message
 #    * - ``assert x.dtype == torch.float32``, a flag
 #      - a check in the caller
 #      - checks nothing
@@ -102,8 +106,9 @@ program = torch.export.export(LogAsync(), (x,), dynamic_shapes=shapes, strict=Fa
 # Python's ``assert`` asks for a value, and torch `cannot decide it
 # <https://github.com/pytorch/pytorch/blob/v2.13.0/torch/fx/experimental/symbolic_shapes.py#L8459>`_.
 # Strict mode reads the bytecode and writes the same operator in its place. A check that
-# is no node of the graph is not made: since 2.10 ``torch._check`` with ``item()`` is
-# silently lost in strict mode.
+# is no node of the graph is not made: since 2.10 ``torch._check`` with ``.all().item()``
+# is silently lost in strict mode; with a number, ``n >= 2``, it is kept. The export does
+# not try it: call the program with the example.
 
 
 class LogCheck(torch.nn.Module):
@@ -126,8 +131,7 @@ except (Unsupported, UserError) as error:
 # Other fixes
 # +++++++++++
 #
-# A check of a size becomes a condition on the dimension, and the range has to fit. The
-# message suggests one.
+# A check of a size becomes a condition on the dimension. The message suggests a range.
 
 
 class Centered(torch.nn.Module):
@@ -144,11 +148,40 @@ rows = ({0: torch.export.Dim("batch", min=3, max=1024)},)
 sized = torch.export.export(Centered(), (x,), dynamic_shapes=rows, strict=False)
 
 # %%
+# ``in`` compares with one number after the other, and the size of the example remains;
+# ``not in`` is silently lost up to PyTorch 2.8. A tensor of the numbers keeps the size
+# dynamic.
+
+
+class Columns(torch.nn.Module):
+    def forward(self, x):
+        assert x.shape[1] in (2, 6), "two or six columns"
+        return x.cumsum(dim=1)
+
+
+class ColumnsAsync(torch.nn.Module):
+    def forward(self, x):
+        known = torch.tensor([2, 6]) == x.shape[1]
+        torch._assert_async(known.any(), "two or six columns")
+        return x.cumsum(dim=1)
+
+
+auto = ({1: torch.export.Dim.AUTO},)
+static = torch.export.export(
+    Columns(), (torch.rand(4, 2),), dynamic_shapes=auto, strict=False
+)
+assert static.range_constraints == {}
+columns = torch.export.export(
+    ColumnsAsync(), (torch.rand(4, 2),), dynamic_shapes=auto, strict=False
+)
+columns = columns.run_decompositions().module()
+
+# %%
 # Check
 # +++++
 #
-# Against the models in eager mode, at sizes that were not traced. A single bad value is
-# rejected, also after ``run_decompositions``, and so are two rows.
+# Against the models, at sizes that were not traced. One bad value is rejected, and so
+# are two rows, or three columns.
 
 log, decomposed = program.module(), program.run_decompositions().module()
 centered = sized.module()
@@ -159,17 +192,21 @@ for size in (1, 2, 50):
 for size in (3, 9, 50):
     inputs = torch.randn(size, 3)
     torch.testing.assert_close(centered(inputs), Centered()(inputs))
+for size in (2, 6):
+    inputs = torch.randn(4, size)
+    torch.testing.assert_close(columns(inputs), Columns()(inputs))
 
 one_zero = x.clone()
 one_zero[2, 1] = 0
 rejected = []
-for call, bad in ((log, one_zero), (decomposed, one_zero), (centered, x[:2])):
+bad_inputs = {log: one_zero, decomposed: one_zero, centered: x[:2], columns: x}
+for call, bad in bad_inputs.items():
     try:
         call(bad)
     except (AssertionError, RuntimeError) as error:
         rejected.append(str(error))
         print(error)
-assert len(rejected) == 3
+assert len(rejected) == 4
 
 # %%
 # Limitations

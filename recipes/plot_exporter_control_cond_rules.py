@@ -251,7 +251,7 @@ except (AssertionError, RuntimeError) as error:
     print(error)
 
 # %%
-# Every row, through both branches, against the broken branch called in Python.
+# Every row, through both branches, against the broken branch.
 
 for broken, fixed, other in ROWS:
     row = torch.export.export(
@@ -339,5 +339,6 @@ for size in (1, 2, 64):
 # * A branch takes tensors, changes nothing, and returns new tensors: same number, dtype
 #   and strides in both branches.
 # * Test a batch of one, and ``run_decompositions``.
-# * Next: :ref:`l-plot-exporter-onnx-control-flow`; :ref:`l-plot-exporter-data-guard` if
+# * Next: :ref:`l-plot-exporter-control-while`, if it is a loop;
+#   :ref:`l-plot-exporter-onnx-control-flow`; :ref:`l-plot-exporter-data-guard` if
 #   the size of the result is ``u0``.

@@ -41,6 +41,7 @@ Replace a while on a tensor with while_loop
 
 # sphinx_gallery_tags = ["control flow", "export fails"]
 # sphinx_gallery_wording = "while_loop doesn't work unless it is captured completely"
+# sphinx_gallery_wording = "Attempting to use FunctionalTensor on its own. Instead, please use it with a corresponding FunctionalTensorMode() While executing while_loop"
 
 import torch
 from torch._higher_order_ops.while_loop import while_loop
@@ -108,9 +109,6 @@ program = torch.export.export(WhileLoop(), (x,), dynamic_shapes=shapes, strict=T
 #    * - decoding, or a loop around the whole model
 #      - export one step, keep the loop in Python
 #      - a Python loop in every application
-#    * - one round per row or time step
-#      - :ref:`l-plot-exporter-control-scan`
-#      - experimental
 #
 # Why it happens
 # ++++++++++++++
@@ -156,7 +154,7 @@ class Bounded(torch.nn.Module):
 bounded = torch.export.export(Bounded(), (x,), dynamic_shapes=shapes, strict=False)
 
 # %%
-# Or export one step. Language models are decoded this way.
+# Or export one step, as for language models.
 
 
 class Step(torch.nn.Module):
@@ -197,8 +195,7 @@ counted = torch.export.export(Counted(), (x,), dynamic_shapes=shapes, strict=Tru
 # Check
 # +++++
 #
-# Against the Python loop, at sizes and for numbers that were not traced, with 0 to 50
-# rounds. ``torch.sqrt`` says that the loop is right.
+# Against the Python loop and ``torch.sqrt``, at sizes that were not traced.
 
 exported = program.module()
 for numbers in (torch.ones(1, 3), torch.rand(2, 3) + 1, 1e4 * torch.rand(1000, 3) + 1):
@@ -247,6 +244,10 @@ except (AssertionError, RuntimeError) as error:
 #    * - ``can only be of``
 #      - ``0.0`` in the state
 #      - ``torch.zeros(())``
+#    * - ``FunctionalTensor on its own``, ``Pending unbacked symbols``; when the program
+#        runs, ``Eq(u0, 1)``
+#      - a tensor from outside, in ``torch.ops.higher_order.while_loop``
+#      - ``while_loop``, imported as above; or ``strict=True``
 
 
 class Rules(torch.nn.Module):
@@ -296,6 +297,23 @@ for strict in (True, False):
         except (RuntimeError, AssertionError, AttributeError):
             pass
 assert all(failed[:2])
+
+
+class Direct(torch.nn.Module):
+    def forward(self, x):
+        loop = torch.ops.higher_order.while_loop
+        return loop(lambda y: (y / x).max() < 99, lambda y: (y * 2,), (x * 1,), ())[0]
+
+
+for call in (lambda p: p.module()(x), lambda p: p.run_decompositions()):
+    try:
+        call(torch.export.export(Direct(), (x,), strict=False))
+    except (RuntimeError, torch._export.verifier.SpecViolationError):
+        pass
+    else:
+        raise AssertionError("the table is out of date")
+direct = torch.export.export(Direct(), (x,), strict=True).run_decompositions().module()
+torch.testing.assert_close(direct(x), 128 * x)
 # sphinx_gallery_end_ignore
 
 # %%
@@ -303,6 +321,5 @@ assert all(failed[:2])
 # +++++++
 #
 # * A ``while`` on a value: ``while_loop``, a fixed number of rounds, or a loop outside.
-# * The state is tensors that keep their shapes and dtypes.
 # * Next: :ref:`l-plot-exporter-wrong-state` for a state that lives between calls,
 #   :ref:`l-plot-exporter-onnx-control-flow` for ONNX.

@@ -33,7 +33,7 @@ Could not extract specialized integer: use item(), not int()
 # The problem
 # +++++++++++
 #
-# A mask for sequences of different lengths is as wide as the longest of them.
+# A mask is as wide as the longest sequence.
 
 # sphinx_gallery_tags = ["data-dependent values", "export fails", "run fails"]
 # sphinx_gallery_wording = "Could not guard on data-dependent expression Eq(507 - u0, 0)"
@@ -113,9 +113,12 @@ strict = torch.export.export(
 #      - ``x[torch.arange(n)]``; or, in 2.8 and 2.9, ``torch._check(n >= 0)`` and
 #        ``torch._check(n <= x.shape[0])`` before it
 #      - a copy; a large ``n`` raises
-#    * - ``x[n]``, ``x[0, n]``: ``got SymInt``
-#      - ``x.index_select(0, p)[0]``, ``x[0].index_select(0, p)[0]``
-#      - a negative ``n`` raises
+#    * - ``x[p]``, ``x[0, p]``, ``x[n]`` (``got SymInt``)
+#      - ``x[p[None]][0]``, ``x[0, p[None]][0]``
+#      - none
+#    * - ``x[p] = v``, ``x[rows, p]``
+#      - ``x[p[None]] = v``, ``x[rows, p[None]]``
+#      - none
 #    * - ``cache[n : n + 3] = new``, ``narrow``
 #      - ``cache.index_copy_(0, positions, new)``, see below
 #      - none
@@ -129,7 +132,7 @@ strict = torch.export.export(
 #      - ``one_hot(p, num_classes=10)``
 #      - the number is fixed
 #
-# Five rows in one model:
+# Six rows in one model:
 
 
 class Lines(torch.nn.Module):
@@ -137,18 +140,22 @@ class Lines(torch.nn.Module):
         n = int(p)
         longer = torch.nn.functional.pad(x, (0, n))
         steps = torch.linspace(0, 1, n)
-        return x[:n], x[n], longer, steps, torch.nn.functional.one_hot(p)
+        changed = x.clone()
+        changed[p] = 0.5
+        return x[:n], x[n], changed, longer, steps, torch.nn.functional.one_hot(p)
 
 
 class LinesItem(torch.nn.Module):
     def forward(self, x, p):
         n = p.item()
         first = x[torch.arange(n)]
-        row = x.index_select(0, p)[0]
+        row = x[p[None]][0]
+        changed = x.clone()
+        changed[p[None]] = 0.5
         longer = torch.cat([x, x.new_zeros(x.shape[0], n)], dim=1)
         steps = torch.arange(n) / (n - 1)
         classes = torch.nn.functional.one_hot(p, num_classes=10)
-        return first, row, longer, steps, classes
+        return first, row, changed, longer, steps, classes
 
 
 torch.manual_seed(0)
@@ -192,8 +199,7 @@ cache = torch.export.export(
 # Check
 # +++++
 #
-# The references are the original models in eager mode. The cache is filled in steps of
-# different lengths.
+# The references are the original models. The cache is filled in unequal steps.
 
 for some in ([4], [0, 0], [1, 7, 2, 6]):
     expected = Mask()(torch.tensor(some))

@@ -35,7 +35,7 @@ Replace split(lengths.tolist()) with segment numbers
 # The problem
 # +++++++++++
 #
-# Texts of different lengths are packed one after the other, and averaged one by one.
+# Texts are packed one after the other, and averaged one by one.
 
 # sphinx_gallery_tags = ["data-dependent values", "export fails", "turns static"]
 # sphinx_gallery_wording = "Could not guard on data-dependent expression u0 < 0 in torch.tensor_split"
@@ -132,7 +132,7 @@ except GuardOnDataDependentSymNode as error:
 #      - pad in the caller, and mask:
 #        ``torch.arange(batch.shape[1]) < lengths[:, None]``
 #      - work on the padding
-#    * - ``for height, width in grid.tolist()``
+#    * - ``for frames, height, width in grid``
 #      - rows and columns by division, below
 #      - none
 #    * - ``repeat_interleave(durations)``, and later ``Eq(4*u0, 0)``, ``Eq(u3, 1)``
@@ -140,7 +140,7 @@ except GuardOnDataDependentSymNode as error:
 #      - one more input
 #
 # The patches of all images are in one tensor. Row and column of a patch follow from its
-# number within the image.
+# number within the image. ``Blocks`` is for Qwen2-VL: frames, in blocks of 2 x 2.
 
 
 class Places(torch.nn.Module):
@@ -148,15 +148,30 @@ class Places(torch.nn.Module):
         sizes, images = grid.prod(dim=1), torch.arange(grid.shape[0])
         number = images.repeat_interleave(sizes, output_size=patches.shape[0])
         starts = sizes.cumsum(dim=0) - sizes
-        within = torch.arange(patches.shape[0]) - starts[number]
-        width = grid[number, 1]
-        return patches + torch.stack([within // width, within % width], dim=1)
+        *_, height, width = grid[number].unbind(dim=1)
+        within = (torch.arange(patches.shape[0]) - starts[number]) % (height * width)
+        return patches + torch.stack(self.place(within, width), dim=1)
+
+    def place(self, within, width):
+        return within // width, within % width
+
+
+class Blocks(Places):
+    def place(self, within, width):
+        block, inner = within // 4, within % 4
+        row = block // (width // 2) * 2 + inner // 2
+        column = block % (width // 2) * 2 + inner % 2
+        return row, column
 
 
 patches, grid = torch.rand(14, 2), torch.tensor([[2, 3], [4, 2]])
 grids = ({0: Dim("patches", max=512)}, {0: Dim("images", max=64)})
 places = torch.export.export(
     Places(), (patches, grid), dynamic_shapes=grids, strict=False
+).module()
+video = torch.rand(28, 2), torch.tensor([[1, 2, 6], [2, 4, 2]])
+blocks = torch.export.export(
+    Blocks(), video, dynamic_shapes=grids, strict=False
 ).module()
 
 # %%
@@ -187,8 +202,8 @@ except GuardOnDataDependentSymNode as error:
     print(str(error).splitlines()[0])
 
 # %%
-# A tensor with one row per frame, such as noise to be added, makes the number a shape.
-# The caller computes ``durations.sum()``.
+# A tensor with one row per frame, such as noise, makes the number a shape. The caller
+# computes ``durations.sum()``.
 
 
 class SpeechFrames(Speech):
@@ -209,8 +224,8 @@ speech = torch.export.export(
 # Check
 # +++++
 #
-# Against the original models, and a loop over the grids, for numbers of texts that were
-# not traced. The mean of an empty text is NaN, as in eager mode.
+# Against the original models, for numbers of texts that were not traced. The mean of an
+# empty text is NaN in both.
 
 for some in ([4], [1, 1], [0, 2, 2], [3, 1, 2, 5, 4]):
     some = torch.tensor(some)
@@ -227,7 +242,15 @@ for some in ([4], [1, 1], [0, 2, 2], [3, 1, 2, 5, 4]):
     torch.testing.assert_close(places(torch.zeros_like(expected), sizes), expected)
 
 # %%
-# Lengths that do not add up to the number of tokens raise.
+# Blocks; and lengths that do not add up to the number of tokens raise.
+
+grid, parts = torch.tensor([[2, 6, 10], [1, 2, 8], [3, 4, 4]]), []
+for frames, h, w in grid.tolist():
+    part = torch.cartesian_prod(torch.arange(h), torch.arange(w))
+    part = part.view(h // 2, 2, w // 2, 2, 2).transpose(1, 2).reshape(-1, 2)
+    parts.append(part.repeat(frames, 1))
+expected = torch.cat(parts).float()
+torch.testing.assert_close(blocks(torch.zeros_like(expected), grid), expected)
 
 for rows in (8, 10):
     try:

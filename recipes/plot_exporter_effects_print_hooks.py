@@ -25,10 +25,12 @@ Keep prints, logs and hooks out of the exported program
    * Python needs the value, for an ``if`` or a size: :ref:`l-plot-exporter-data-item`.
    * A check has to run with the program: :ref:`l-plot-exporter-control-assert`.
    * The model is broken after the export: :ref:`l-plot-exporter-wrong-leaked`.
+   * A library replaced ``forward``: :ref:`l-plot-exporter-effects-replaced-forward`.
 
 .. meta::
    :keywords: print in forward, logger.debug, warnings.warn, Logger not supported,
-      forward hook, backward hook, activations, debug exported program, is_compiling
+      forward hook, backward hook, activations, debug exported program, is_compiling,
+      breakpoint, debugger, debugpy, pdb, tensor.H is only supported on matrices
 """
 
 # %%
@@ -42,6 +44,7 @@ Keep prints, logs and hooks out of the exported program
 # sphinx_gallery_wording = "print does nothing in the exported program"
 # sphinx_gallery_wording = "forward hook is not called by the exported program"
 
+import contextlib
 import logging
 
 import torch
@@ -170,6 +173,28 @@ for model in (GetsLogger(), layer):
         torch.export.export(model, (x,), strict=True)
     except torch._dynamo.exc.Unsupported as error:
         print(str(error).splitlines()[0])
+
+# %%
+# A debugger reads properties such as ``tensor.H`` to show a variable, and ignores what
+# they raise. Each becomes part of the program, which fails in its call (`issue 188153
+# <https://github.com/pytorch/pytorch/issues/188153>`_). Set no breakpoint in ``forward``,
+# or export with ``strict=True``.
+
+
+class Watched(torch.nn.Module):
+    def forward(self, x):
+        y = torch.relu(x)
+        with contextlib.suppress(RuntimeError):
+            _ = y.H  # as a debugger at this line
+        return y
+
+
+row = torch.randn(5)
+watched = torch.export.export(Watched(), (row,), strict=False).module()
+try:
+    watched(row)
+except RuntimeError as error:
+    print(str(error).splitlines()[0])
 
 # %%
 # Check

@@ -23,6 +23,7 @@ Register a dataclass that the model takes or returns
    * The class is no dataclass: :ref:`l-plot-torch-export-with-dynamic-cache-201`.
    * The program rejects a field that is None: :ref:`l-plot-exporter-inputs-optional`.
    * It rejects a number: :ref:`l-plot-exporter-inputs-python-scalars`.
+   * An operator takes the object: :ref:`l-plot-exporter-inputs-custom-objects`.
 
 .. meta::
    :keywords: dataclass, register_dataclass, frozen dataclass, register_constant,

@@ -78,7 +78,7 @@ except torch._dynamo.exc.UserError as error:
     print(error)
 
 # %%
-# The message names the first mistake only. The second is the missing ``scale``.
+# The message names the first mistake only.
 #
 # The fix
 # +++++++
@@ -110,6 +110,8 @@ print(program.range_constraints)
 #      - the same container as in the inputs
 #    * - top-level keys must be the arg names
 #      - the names in ``forward`` of the arguments that you pass, all of them
+#    * - ``inputs[0]`` is a tuple, and ``forward`` has ``*args``, as after ``unflatten``
+#      - ``{"args": (entry, entry)}``
 #    * - Cannot associate shape ... to non-tensor type
 #      - None for a number; register the class: :ref:`l-plot-exporter-inputs-dataclass`
 #    * - Unexpected dimension mapped to index 0
@@ -181,7 +183,7 @@ assert loaded == shapes
 # Check
 # +++++
 #
-# The model is the reference: only the call was changed.
+# The model is the reference.
 
 strict = torch.export.export(model, inputs, dynamic_shapes=shapes, strict=True)
 from_file = torch.export.export(model, inputs, dynamic_shapes=loaded, strict=False)
@@ -191,7 +193,7 @@ for exported in (program, strict, from_file):
         torch.testing.assert_close(exported.module()(*new), model(*new))
 
 # %%
-# 65 rows must be rejected, and so must a second key of another length.
+# 65 rows, and a second key of another length, are rejected.
 
 for new in (make_inputs(65, 5, 6), make_inputs(3, 5, 7)):
     try:

@@ -153,8 +153,10 @@ torch.testing.assert_close(swapped(x), model(x))
 #      - Do this
 #    * - a preserved module gets one argument too many: it reads a dynamic size
 #      - drop the first arguments, as ``DropFirst`` does
-#    * - ``must be the arg names ['args']``: the unflattened module is exported again
-#      - a wrapper with named arguments, and ``strict=False``, as ``Again`` does
+#    * - ``must be the arg names ['args']``, ``inputs[0]`` is a tuple: the unflattened
+#        module is exported again
+#      - ``strict=False``, and a wrapper with named arguments, as ``Again``, or
+#        ``{"args": (entry,)}``
 #    * - ``is not a descendant of parent module``: a ``Sequential``, exported in strict
 #        mode by PyTorch 2.8 or earlier
 #      - ``strict=False``, or make it a submodule
@@ -209,9 +211,11 @@ try:
 except torch._dynamo.exc.UserError as error:
     print(str(error).splitlines()[0])
 again = torch.export.export(Again(unflat), (x,), dynamic_shapes=shapes, strict=False)
+args = {"args": (shapes["x"],)}
+direct = torch.export.export(unflat, (x,), dynamic_shapes=args, strict=False)
 
 # %%
-# A ``Sequential`` as the model, in both modes:
+# A ``Sequential``, in both modes:
 
 sequential = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
 try:
@@ -226,8 +230,7 @@ print([name for name, _ in layers.named_children()])
 # +++++
 #
 # The model's own part first, as above: this finds arguments in a wrong order. Then new
-# weights, at sizes that were not traced; the reference is the model with them. The
-# program exported again keeps its weights.
+# weights, at sizes that were not traced. The program exported again keeps its weights.
 
 torch.testing.assert_close(unflat(x), model(x))
 torch.testing.assert_close(layers(x), sequential(x))
@@ -239,6 +242,7 @@ for size in (1, 3, 64):
     torch.testing.assert_close(unflat(rows), model(rows))
     torch.testing.assert_close(both(rows), model(rows))
     torch.testing.assert_close(again.module()(rows), before(rows))
+    torch.testing.assert_close(direct.module()(rows), before(rows))
 try:
     unflat(torch.rand(65, 3))
 except RuntimeError as error:

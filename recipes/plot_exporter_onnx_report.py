@@ -92,6 +92,9 @@ onnx_program = torch.onnx.export(program, dynamo=True, verbose=False)
 #    * - step 2/3
 #      - ``program.run_decompositions()``
 #      - :ref:`l-plot-exporter-ops-decompositions`
+#    * - step 2/3, ``FunctionalTensor on its own``, ``while_loop``
+#      - the operator, called directly
+#      - :ref:`l-plot-exporter-control-while`
 #    * - step 3/3, ``ConversionError``
 #      - the translation of an operator
 #      - :ref:`l-plot-exporter-onnx-missing-op`

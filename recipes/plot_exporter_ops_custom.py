@@ -23,11 +23,12 @@
      :ref:`l-plot-exporter-ops-custom-inplace`.
    * ``torch.export.load`` fails: :ref:`l-plot-exporter-after-save-load`.
    * The conversion to ONNX fails: :ref:`l-plot-exporter-onnx-missing-op`.
+   * An argument is an object of your own: :ref:`l-plot-exporter-inputs-custom-objects`.
 
 .. meta::
    :keywords: custom operator, register_fake, no fake impl, meta kernel, opcheck,
       new_dynamic_size, UnsupportedOperatorException, Meta tensors, torch.library,
-      MetadataMismatchError, triton kernel, C++ extension
+      MetadataMismatchError, C++ extension
 """
 
 # %%

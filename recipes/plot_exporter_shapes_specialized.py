@@ -137,9 +137,10 @@ for size in (4, Dim.AUTO):
 #    * - ``len(x)``, ``int(x.shape[0])``, ``float(...)``, ``math.sqrt(...)``
 #      - ``x.shape[0]``; more in :ref:`l-plot-exporter-shapes-python-int`
 #    * - ``sum(row for row in x)``, ``for i in range(len(x))``
-#      - ``x.sum(dim=0)``; or :ref:`l-plot-exporter-control-scan`
+#      - ``x.sum(dim=0)``; or :ref:`l-plot-exporter-control-scan`; a loop over lengths
+#        or grids: :ref:`l-plot-exporter-data-lengths`
 #
-# Two of them, each with its fix:
+# Two of them:
 
 
 class Table(torch.nn.Module):
@@ -187,8 +188,7 @@ table, token = (
 # +++++
 #
 # At the traced size, the reference is the original model. At other sizes it is the result
-# row by row, where no batch size occurs. The fixed model is no reference: it can have the
-# same fault.
+# row by row, where no batch size occurs.
 
 exported = program.module()
 for call, model in [(exported, HardCoded()), (table, Table(4)), (token, Token())]:

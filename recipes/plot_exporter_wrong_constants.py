@@ -42,6 +42,8 @@ Random numbers, times and settings are frozen by the export
 # sphinx_gallery_tags = ["wrong results", "wrong without an error", "export fails"]
 # sphinx_gallery_wording = "exported program returns the same random number every time"
 # sphinx_gallery_wording = "changing a global variable has no effect on the program"
+# sphinx_gallery_wording = "assume_constant_result returns the value of the example input"
+# sphinx_gallery_wording = "attribute set on an input tensor is ignored by the exported program"
 
 import random
 
@@ -138,7 +140,57 @@ assert torch.ops.aten.rand.default in targets
 #    * - a global tensor
 #      - shared until the program is saved; a new tensor of that name is not seen
 #      - an input, or a buffer
+#    * - ``x.scale``, an attribute of a tensor
+#      - lost, also for the example; frozen in strict mode
+#      - an input
+#    * - ``@torch._dynamo.assume_constant_result``
+#      - frozen in strict mode; traced otherwise
+#      - an input
+#    * - ``type(self.rule).apply(x)``
+#      - the class of the export
+#      - one program for each class
 #
+# The last three in one model; eager mode gives 210.
+
+
+class Add1:
+    @classmethod
+    def apply(cls, x):
+        return x + 1
+
+
+class Add10(Add1):
+    @classmethod
+    def apply(cls, x):
+        return x + 10
+
+
+class Reads(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rule = Add1()
+
+    @torch._dynamo.assume_constant_result
+    def factor(self, n):
+        return n.item()
+
+    def forward(self, x, n):
+        scale = getattr(x, "scale", 1.0)
+        return type(self.rule).apply(x) * scale * self.factor(n)
+
+
+model, example, later = Reads(), torch.zeros(1), torch.zeros(1)
+example.scale, later.scale = 5.0, 7.0
+reads = [
+    torch.export.export(model, (example, torch.tensor(2)), strict=strict).module()
+    for strict in (False, True)
+]
+model.rule = Add10()
+assert model(later, torch.tensor(3)).item() == 10 * 7 * 3
+for strict, call in zip((False, True), reads):
+    print(f"strict={strict}: {call(later, torch.tensor(3)).item():g}")
+
+# %%
 # A buffer suits a setting that changes seldom. No call can override it.
 
 

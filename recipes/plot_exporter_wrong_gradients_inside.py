@@ -14,10 +14,11 @@ Export a model whose forward computes gradients
    .. code-block:: diff
 
       +class Traced(torch.nn.Module):
-      +    def __init__(self, model, x):
-      +        def call(state, x):
-      +            return functional_call(model, state, (x,))
-      +        self.trace = make_fx(call, tracing_mode="symbolic")(self.state(), x)
+      +    def __init__(self, model, *inputs):
+      +        def call(state, *inputs):
+      +            return functional_call(model, state, inputs)
+      +        trace = make_fx(call, tracing_mode="symbolic")
+      +        self.trace = trace(self.state(), *inputs)
       +model = Traced(model, x)
        program = torch.export.export(model, (x,), dynamic_shapes=dynamic, strict=False)
 
@@ -113,19 +114,20 @@ for model in (Force(network), AutogradForce(network)):
 # The fix
 # +++++++
 #
-# ``Traced`` works for any model with one input. Parameters and buffers are inputs of
-# the trace, and stay what they are in the program.
+# ``Traced`` works for tensors as inputs; give ``forward`` their names.
+# Parameters and buffers are inputs of the trace, and stay what they are in the program.
 
 
 class Traced(torch.nn.Module):
-    def __init__(self, model, x):
+    def __init__(self, model, *inputs):
         super().__init__()
         self.model = model
 
-        def call(state, x):
-            return functional_call(model, state, (x,))
+        def call(state, *inputs):
+            return functional_call(model, state, inputs)
 
-        self.trace = make_fx(call, tracing_mode="symbolic")(self.state(), x)
+        trace = make_fx(call, tracing_mode="symbolic")
+        self.trace = trace(self.state(), *inputs)
 
     def state(self):
         parameters, buffers = self.model.named_parameters(), self.model.named_buffers()

@@ -113,9 +113,10 @@ program = torch.export.export(fixed, (x,), dynamic_shapes=both, strict=False)
 # Why it happens
 # ++++++++++++++
 #
-# Attributes of the module are put back after the trace. Other objects, globals, closures
-# and ``functools.lru_cache`` are not. Only the first call counts: if it is not the
-# trace, the table is a real tensor, and a constant of the program.
+# Attributes of the module are put back after the trace, except a buffer or parameter
+# that was None. Other objects, globals, closures and ``functools.lru_cache`` are not.
+# Only the first call counts: if it is not the trace, the table is a real tensor, and a
+# constant of the program.
 
 called = Positions()
 called(x)
@@ -162,15 +163,38 @@ with contextlib.suppress(ImportError), warnings.catch_warnings(record=True) as c
 #    * - a model that is not yours
 #      - export ``copy.deepcopy(model)``
 #      - a second copy of the weights
+#    * - ``register_buffer("scale", None)``, filled by ``forward``: the program can
+#        overwrite its input, too
+#      - call the model once before the export; ``model.scale = None`` repairs only the
+#        model
+#      - a constant
 #    * - ``functools.lru_cache``, a global
 #      - ``cosine_table.cache_clear()`` after the export
 #      - the table is computed again
 #    * - any of them
 #      - ``strict=True``: keeps nothing, from PyTorch 2.10 on
 #      - less Python is supported: :ref:`l-plot-exporter-exporter-strict`
-#    * - a gradient computed in ``forward``: the program can be wrong, too
-#      - trace it with ``make_fx``, :ref:`l-plot-exporter-wrong-gradients-inside`
-#      - an experimental function
+
+
+class Lazy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scale", None)
+
+    def forward(self, x):
+        if self.scale is None:
+            self.scale = x.abs().amax()
+        return x / self.scale
+
+
+lazy = Lazy()
+overwrites = torch.export.export(lazy, (x,), strict=False).module()
+y = x.clone()
+overwrites(y)
+print(type(lazy.scale).__name__, "input overwritten:", not torch.equal(x, y))
+lazy.scale = None
+lazy(x)
+scaled = torch.export.export(lazy, (x,), strict=False).module()
 
 model, cached = Positions(), Cached()
 torch.export.export(copy.deepcopy(model), (x,), strict=False)
@@ -182,7 +206,7 @@ cosine_table.cache_clear()
 # Check
 # +++++
 #
-# Program and model, at sizes that were not traced; then the models that were exported.
+# At sizes that were not traced; then the models that were exported.
 
 for rows, width in [(1, 3), (4, 1), (7, 5), (2, 512)]:
     inputs = torch.rand(rows, width)
@@ -192,6 +216,8 @@ for rows, width in [(1, 3), (4, 1), (7, 5), (2, 512)]:
 for call in (called, model, cached, constant.module()):
     assert type(call(x)) is torch.Tensor
     torch.testing.assert_close(call(x), expected)
+for call in (lazy, scaled):
+    torch.testing.assert_close(call(2 * x), 2 * x / 11)
 try:
     program.module()(torch.rand(4, 600))
 except (AssertionError, RuntimeError) as error:
@@ -201,8 +227,7 @@ except (AssertionError, RuntimeError) as error:
 # Summary
 # +++++++
 #
-# * The trace is a call of your model: what a call leaves behind, a trace leaves behind,
-#   as fake tensors.
+# * What a call of your model leaves behind, a trace leaves behind, as fake tensors.
 # * Tables belong in ``__init__``, or in a cache that is filled before the export.
 # * Call the model once more after each export: :ref:`l-plot-exporter-wrong-checklist` does.
 #   Two exports at once leak, too: :ref:`l-plot-exporter-exporter-threads`.

@@ -23,6 +23,8 @@ CONF = runpy.run_path(str(ROOT / "conf.py"))
 #: What a recipe may import besides the standard library, and more by its topic.
 PACKAGES = {"numpy", "torch"}
 TOPIC_PACKAGES = {
+    # It is not in requirements.txt: a recipe uses it where it is installed.
+    "after the export": {"executorch"},
     "modules": {"torchao"},
     "onnx": {"onnx", "onnxruntime", "onnxscript", "transformers"},
     "whole models": {"transformers"},

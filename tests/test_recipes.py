@@ -155,9 +155,20 @@ def environment(tmp_path_factory):
 @pytest.fixture(scope="session")
 def optree() -> str:
     """Return the folder with optree, which the environment does not have."""
-    folder = Path(sys.prefix, "optree")
+    return beside("optree")
+
+
+@pytest.fixture(scope="session")
+def executorch() -> str:
+    """Return the folder with executorch, which the environment does not have."""
+    return beside("executorch")
+
+
+def beside(name: str) -> str:
+    """Return the folder with a package that is kept beside the environment."""
+    folder = Path(sys.prefix, name)
     if not (folder / "made").exists():
-        pytest.skip(f"optree is not in {folder}: 'make test' installs it there.")
+        pytest.skip(f"{name} is not in {folder}: 'make test' installs it there.")
     return str(folder)
 
 
@@ -314,6 +325,21 @@ def test_recipe_runs_beside_optree(path, take, environment, optree):
     python = environment(taken.requirements)
     done = run_script(taken, python, PYTHONPATH=optree)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.rerun
+def test_recipe_runs_beside_executorch(take, environment, executorch):
+    """ExecuTorch lowers and runs the program; the page says how to get it."""
+    taken = take(ROOT / "recipes/plot_exporter_after_lower.py", "py")
+    assert any("executorch==" in text for text in printed_by(taken.notebook))
+    python = environment(taken.requirements)
+    done = run_script(taken, python, PYTHONPATH=executorch)
+    assert done.returncode == 0, done.stderr
+    assert lines(done.stdout)[-5:] == [
+        *["right without the pass: False"] * 3,
+        "method->set_inputs() for method 'forward' failed with error 0x10",
+        "ExecuTorch with the pass: equal to eager",
+    ]
 
 
 class Places:
