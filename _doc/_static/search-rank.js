@@ -39,6 +39,7 @@
       bound: "range",
       broken: "wrong",
       conditional: "branch",
+      coreml: "coremltools",
       correct: "right",
       cuda: "device",
       dict: "dictionary",
