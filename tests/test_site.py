@@ -49,7 +49,7 @@ def test_title_and_label(recipe):
     text = (ROOT / "recipes" / f"{name}.py").read_text("utf-8")
     label, title = re.match(r'"""\n\.\. _(\S+):\n\n(.+)\n===', text).groups()
     shown = page.h1.text.removesuffix("¶")
-    straight = re.sub("[“”]", '"', shown).replace("’", "'").replace("…", "...")
+    straight = re.sub("[“”]", '"', re.sub("[‘’]", "'", shown)).replace("…", "...")
     assert straight == title
     assert page.find(id=label.lower().replace("_", "-")) is not None
 

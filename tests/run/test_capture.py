@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sysconfig
+import tempfile
 
 import pytest
 from _ext.run import capture
@@ -46,3 +47,11 @@ def test_paths_are_shortened(monkeypatch, folder, sep, text, expected):
     monkeypatch.setattr(sysconfig, "get_paths", lambda: paths)
     monkeypatch.setattr(os, "sep", sep)
     assert capture.shortened(text) == expected
+
+
+def test_command_of_a_compiler_is_left_out(monkeypatch):
+    """Its flags are those of this machine, and its files have other names each time."""
+    monkeypatch.setattr(tempfile, "tempdir", "/place/tmp")
+    command = "C++ compile error\n\nCommand:\n{}\n\nOutput:\n{}a.cpp: no"
+    text = command.format("g++ /a.cpp -L/b", "/place/tmp/")
+    assert capture.shortened(text) == command.format("(left out)", "")

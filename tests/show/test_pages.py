@@ -187,16 +187,16 @@ def test_filter_by_symptom_and_topic(visit):
 def test_filter_by_release(visit, html):
     """What fails is shown for the chosen release, and follows it."""
     failing = {}
-    for release in ("2.13", "2.6"):
+    for release in ("2.13", "2.9"):
         cards = soup(html / GALLERY).select(".gallery-topic .recipe-card")
         failing[release] = sum(release in c["data-fails"].split() for c in cards)
-    assert failing["2.13"] != failing["2.6"]
+    assert failing["2.13"] != failing["2.9"]
     page = visit(f"{GALLERY}?torch=2.13")
     page.get_by_label("Only problems of").check()
     assert shown(page) == failing["2.13"]
-    page.get_by_label("PyTorch version", exact=True).select_option("2.6")
-    sync_api.expect(page.locator("output")).to_have_text("2.6")
-    assert shown(page) == failing["2.6"]
+    page.get_by_label("PyTorch version", exact=True).select_option("2.9")
+    sync_api.expect(page.locator("output")).to_have_text("2.9")
+    assert shown(page) == failing["2.9"]
 
 
 def test_empty_result_can_be_undone(visit):

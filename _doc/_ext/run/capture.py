@@ -22,6 +22,7 @@ import os
 import re
 import sys
 import sysconfig
+import tempfile
 import time
 import warnings
 from typing import Any
@@ -33,6 +34,7 @@ _FRAME = re.compile(r'\n +File ".*", line \d+, in .*(\n    .*)?')
 
 #: The stack of the process itself, as a page or a message has it.
 _STACK = re.compile(r"^( *)Framework stack:\n(?:\1 +.*\n)+", re.MULTILINE)
+_COMMAND = re.compile(r"^Command:\n.+?\n\s*^Output:", re.MULTILINE | re.DOTALL)
 
 
 class Capture:
@@ -101,16 +103,19 @@ def _described(error: BaseException | str) -> list[str]:
 
 
 def shortened(text: str) -> str:
-    """Shorten what torch prints of the machine: paths of modules, the stack below it.
+    """Shorten what torch prints of the machine: paths, the stack below it, commands.
 
     ``/any/where/site-packages/torch/x.py`` becomes ``torch/x.py``. Of the *framework
     stack*, hundreds of frames down to the process that runs the recipe, which torch 2.8
-    has in some messages, the title is left.
+    has in some messages, the title is left, and so it is of the command of a compiler
+    that failed.
     """
     text = _STACK.sub(r"\1Framework stack: (left out)\n", text)
+    text = _COMMAND.sub("Command:\n(left out)\n\nOutput:", text)
     paths = sysconfig.get_paths()
-    for key in ("purelib", "platlib", "stdlib"):
-        folder = paths[key] + os.sep
+    folders = [paths[key] for key in ("purelib", "platlib", "stdlib")]
+    for place in (*folders, tempfile.gettempdir()):
+        folder = place + os.sep
         # As it is, and with the doubled backslashes that repr shows.
         text = text.replace(folder, "").replace(repr(folder)[1:-1], "")
     return text
