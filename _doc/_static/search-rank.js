@@ -45,6 +45,7 @@
       dict: "dictionary",
       different: "differ",
       disk: "file",
+      effect: "ignored",
       filter: "mask",
       finetune: "train",
       fixed: "constant",
@@ -54,6 +55,7 @@
       gpt: "llm",
       gpt2: "llm",
       gpu: "device",
+      guess: "infer",
       hello: "first",
       hf: "transformers",
       huggingface: "transformers",
@@ -110,7 +112,7 @@
 
   /* The words of a text, each {whole, parts, shown}; numbers are words. */
   function read(text) {
-    const found = text.match(/[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|\d+/g) ?? [];
+    const found = text.match(/[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\+\+)?|\d+/g) ?? [];
     return found.map((shown) => ({
       shown,
       whole: stem(shown.toLowerCase()),
