@@ -26,8 +26,7 @@
 
 .. meta::
    :keywords: coremltools convert ExportedProgram, Core ML, ExecuTorch, to_edge,
-      is not Aten Canonical,
-      to_edge_transform_and_lower, to_executorch, pte, portable runtime, error 0x10,
+      is not Aten Canonical, to_edge_transform_and_lower, to_executorch, pte, portable runtime, error 0x10,
       edge dialect, ATEN dialect, TRAINING dialect, core ATen, lowering
 """
 

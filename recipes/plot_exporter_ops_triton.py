@@ -82,7 +82,8 @@ except (RuntimeError, ValueError) as error:
 
 # %%
 # PyTorch 2.6 and 2.7 hand out a null pointer: a kernel that does not test it crashes.
-# From 2.14 on, Triton gets ``Raw Triton kernel calls are not supported``.
+# From 2.14 on, Triton gets `Raw Triton kernel calls are not supported
+# <https://github.com/pytorch/pytorch/blob/v2.14.1/torch/_export/non_strict_utils.py#L81>`_.
 #
 # The fix
 # +++++++
