@@ -11,6 +11,9 @@ $(foreach name,ARGS JOBS KEEP NAME ONCE PYTHON RELEASE SHARD SPHINX,$(eval overr
 quote = '$(subst ','\'',$(1))'
 VENV := .venv$(if $(SPHINX),-$(SPHINX))
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# Python compiles what it imports; to compile all packages beforehand takes half a minute.
+PIP := -m pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := $(BIN)/python $(PIP)
 BUILD := build/html
 BUILD_SITE := $(BIN)/python -m sphinx -c . -n -W --keep-going -j auto -d build/doctrees -D recipe_jobs=$(JOBS)
 # What went wrong, once more, where it is not lost among all other lines.
@@ -121,9 +124,9 @@ $(VENV)/made: requirements.txt $(if $(SPHINX),requirements-$(SPHINX).txt)
 	  echo $(call quote,"$(PYTHON)")' is too old: install Python 3.10 or later, or give make PYTHON=...' >&2; exit 1; }
 	@echo 'Making the environment in $(VENV), which takes some minutes once.'
 	@$(call quote,$(PYTHON)) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(INSTALL) -r requirements.txt
 ifdef SPHINX
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -r requirements-$(SPHINX).txt
+	@$(INSTALL) --upgrade -r requirements-$(SPHINX).txt
 endif
 	@touch $@
 
@@ -131,14 +134,14 @@ endif
 # executorch asks for much that no recipe needs.
 $(VENV)/optree/made $(VENV)/executorch/made: $(VENV)/%/made: $(VENV)/made requirements-%.txt
 	@rm -rf $(VENV)/$*
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/$* \
+	@$(INSTALL) --no-deps --target $(VENV)/$* \
 	  -r requirements-$*.txt && touch $@ || echo 'pip could not install $*: the tests with it are skipped.'
 
 # The tools of "make lint", in an environment of their own: a build does not need them.
 build/lint/made: requirements-lint.txt
 	@$(call check_link,build/lint)
 	@$(call quote,$(PYTHON)) -m venv --clear build/lint
-	@build/lint/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt
+	@build/lint/bin/python $(PIP) -r requirements-lint.txt
 	@touch $@
 
 .DEFAULT:

@@ -67,6 +67,7 @@ settings = {
     "aot_inductor.precompile_headers": False,
     "cpp_cache_precompile_headers": False,
     "aot_inductor.metadata": {},
+    "cpp.vec_isa_ok": False,
 }
 settings = {name: value for name, value in settings.items() if name in known}
 patch = torch._inductor.config.patch(settings)

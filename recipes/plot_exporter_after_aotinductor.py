@@ -56,6 +56,7 @@ settings = {
     "aot_inductor.compile_wrapper_opt_level": "O0",
     "aot_inductor.precompile_headers": False,
     "aot_inductor.metadata": {},
+    "cpp.vec_isa_ok": False,
 }
 settings = {name: value for name, value in settings.items() if name in known}
 patch = torch._inductor.config.patch(settings)

@@ -52,6 +52,7 @@ import tempfile
 
 # sphinx_gallery_end_ignore
 import torch
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 # sphinx_gallery_start_ignore
 folder = tempfile.TemporaryDirectory()
@@ -89,7 +90,7 @@ x = torch.randn(4, 8)
 shapes = ({0: torch.export.Dim("batch", max=64)},)
 try:
     torch.export.export(model, (x,), dynamic_shapes=shapes, strict=False)
-except torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode as error:
+except GuardOnDataDependentSymNode as error:
     print(error)
 
 # %%

@@ -143,15 +143,19 @@ def test_failure_was_caught(path):
 LAPTOP, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
+@pytest.fixture(scope="module")
+def window(browser):
+    """Return a window that is used for one page after the other."""
+    return browser.new_page()
+
+
 @needs_chromium
 @each_answer
-def test_answer_is_seen_without_scrolling(browser, html, path):
+def test_answer_is_seen_without_scrolling(window, html, path):
     """A laptop shows the whole card, a phone the cause and the start of the change."""
-    for window, last in {"laptop": ".answer", "phone": ".answer-change > *"}.items():
-        size = LAPTOP if window == "laptop" else PHONE
-        page = browser.new_page(viewport=size)
-        page.goto((html / f"auto_recipes/{path.stem}.html").as_uri())
-        box = page.locator(last).first.bounding_box()
-        page.close()
+    window.goto((html / f"auto_recipes/{path.stem}.html").as_uri())
+    for size, last in (LAPTOP, ".answer"), (PHONE, ".answer-change > *"):
+        window.set_viewport_size(size)
+        box = window.locator(last).first.bounding_box()
         bottom = box["y"] + box["height"]
-        assert bottom <= size["height"], f"{path.name} on a {window}: ends at {bottom}"
+        assert bottom <= size["height"], f"{path.name}: ends at {bottom} in {size}"

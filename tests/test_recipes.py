@@ -1,13 +1,16 @@
 """Each recipe runs out of its zip, as a script and as a notebook.
 
-Both run in an empty folder and leave nothing there; the script in an environment that
-has what its ``requirements.txt`` names, and no more, the notebook in a kernel that has
-torch already.
+Both run in an empty folder and leave nothing there, in a process that has torch
+already; the script in an environment that has what its ``requirements.txt`` names, and
+no more.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING
 import kernel
 import nbformat
 import pytest
+import scripts
 from _ext.files import digest
 from _ext.recipe import applies, missing_program, time_limit
 from _ext.run import cache
@@ -227,19 +231,21 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
-def run_script(
-    taken: Taken, python: Path, **variables: str
-) -> subprocess.CompletedProcess:
-    """Run a script in its folder, in a process that has torch from nothing."""
-    return subprocess.run(
-        [python, f"{taken.name}.py"],
-        capture_output=True,
-        check=False,
-        cwd=taken.folder,
-        env={**clean_environment(), **variables},
-        text=True,
-        timeout=taken.limit,
-    )
+@pytest.fixture(scope="session")
+def run_script(environment):
+    """Return a function that runs a script, with variables in its environment."""
+    servers = {}
+
+    def run(taken: Taken, **variables: str) -> subprocess.CompletedProcess:
+        key = (taken.requirements, *variables.items())
+        if key not in servers:
+            python = environment(taken.requirements)
+            servers[key] = scripts.Server(python, clean_environment() | variables)
+        return servers[key].run(taken.folder / f"{taken.name}.py", taken.limit)
+
+    yield run
+    for server in servers.values():
+        server.close()
 
 
 def execute(taken: Taken, own: Path) -> list[str]:
@@ -289,19 +295,51 @@ def printed_by(notebook: nbformat.NotebookNode) -> list[str]:
 
 @pytest.mark.rerun
 @each_recipe
-def test_recipe_runs_as_a_script(path, take, environment):
-    """The script prints what its page shows, is silent on stderr, and leaves no file.
-
-    It runs in a process that has torch from nothing, and so shows that the process
-    from which the site's recipes are forked gives nothing away.
-    """
+def test_recipe_runs_as_a_script(path, take, run_script):
+    """The script prints what its page shows, is silent on stderr, and leaves no file."""
     taken = take(path, "py")
-    done = run_script(taken, environment(taken.requirements))
+    done = run_script(taken)
     assert done.returncode == 0, done.stderr
     printed = LEFT_OUT.sub("", done.stdout.replace(f"{taken.folder}/", ""))
     assert lines(printed) == lines("\n".join(printed_by(taken.notebook)))
     assert unexpected(done.stderr) == []
     assert taken.files() == [path.name]
+
+
+#: Prints which modules ``import torch`` leaves, and those that torch gives when asked.
+MODULES = """
+import json, sys, torch
+alone = {*sys.modules}
+lazy = torch._dynamo, torch._export, torch._inductor, torch.onnx
+starts = tuple(module.__name__ for module in lazy)
+asked = {name for name in sys.modules if name.startswith(starts)}
+print(json.dumps([*alone | asked]))
+"""
+
+
+@pytest.fixture(scope="session")
+def there(once) -> set[str]:
+    """Return the names of the modules that a script has after ``import torch``."""
+    command = [sys.executable, "-c", MODULES]
+    return set(once("there", lambda _: json.loads(subprocess.check_output(command))))
+
+
+@each_recipe
+def test_script_imports_the_modules_that_it_names(path, there):
+    """The processes that the scripts are forked from give no module away."""
+    tree = [*ast.walk(ast.parse(path.read_text("utf-8")))]
+    imported = {alias.name for node in tree for alias in getattr(node, "names", ())}
+    named = {ast.unparse(node) for node in tree if isinstance(node, ast.Attribute)}
+    missing = {name for name in named if is_module(name)} - there - imported
+    assert missing == set(), f"{path.name} has to import {', '.join(sorted(missing))}"
+
+
+def is_module(name: str) -> bool:
+    """Tell whether a name is that of a module of torch; nothing is imported."""
+    (folder,) = importlib.util.find_spec("torch").submodule_search_locations
+    place = Path(folder).parent / name.replace(".", "/")
+    is_there = place.is_dir() or place.with_suffix(".py").exists()
+    return is_there and re.fullmatch(r"torch(\.\w+)+", name) is not None
 
 
 @pytest.mark.rerun
@@ -319,21 +357,19 @@ def test_recipe_runs_as_a_notebook(path, take, forkserver, tmp_path):
 
 @pytest.mark.rerun
 @pytest.mark.parametrize("path", REGISTERING, ids=lambda path: path.stem)
-def test_recipe_runs_beside_optree(path, take, environment, optree):
+def test_recipe_runs_beside_optree(path, take, run_script, optree):
     """A recipe that registers a class can do so where torch tells optree of it."""
     taken = take(path, "py")
-    python = environment(taken.requirements)
-    done = run_script(taken, python, PYTHONPATH=optree)
+    done = run_script(taken, PYTHONPATH=optree)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.rerun
-def test_recipe_runs_beside_executorch(take, environment, executorch):
+def test_recipe_runs_beside_executorch(take, run_script, executorch):
     """ExecuTorch lowers and runs the program; the page says how to get it."""
     taken = take(ROOT / "recipes/plot_exporter_after_lower.py", "py")
     assert any("executorch==" in text for text in printed_by(taken.notebook))
-    python = environment(taken.requirements)
-    done = run_script(taken, python, PYTHONPATH=executorch)
+    done = run_script(taken, PYTHONPATH=executorch)
     assert done.returncode == 0, done.stderr
     assert lines(done.stdout)[-5:] == [
         *["right without the pass: False"] * 3,
