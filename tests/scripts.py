@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -49,7 +50,8 @@ class Server:
         """Run a script in its folder; after these seconds a signal ends it."""
         with tempfile.TemporaryDirectory() as own:
             job = {"script": str(script), "seconds": int(seconds), "own": own}
-            print(json.dumps(job), file=self.process.stdin, flush=True)
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
             status = int(self.process.stdout.readline())
             printed = (Path(own, name).read_text("utf-8") for name in STREAMS)
             return subprocess.CompletedProcess([str(script)], status, *printed)
@@ -69,7 +71,8 @@ def _jobs() -> Iterator[dict]:
             yield json.loads(line)
             return
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
 
 
 def _run(job: dict) -> None:
@@ -89,7 +92,8 @@ def _run(job: dict) -> None:
 if __name__ == "__main__":
     gc.disable()  # as in _ext/run/preload.py
     with contextlib.suppress(ImportError):
-        import torch.export._trace
+        importlib.import_module("torch.export._trace")
+        importlib.import_module("sympy.tensor.tensor")
     gc.freeze()
     gc.enable()
     for job in _jobs():

@@ -296,7 +296,7 @@ def printed_by(notebook: nbformat.NotebookNode) -> list[str]:
 @pytest.mark.rerun
 @each_recipe
 def test_recipe_runs_as_a_script(path, take, run_script):
-    """The script prints what its page shows, is silent on stderr, and leaves no file."""
+    """It prints what its page shows, is silent on stderr, and leaves no file."""
     taken = take(path, "py")
     done = run_script(taken)
     assert done.returncode == 0, done.stderr

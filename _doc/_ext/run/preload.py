@@ -15,7 +15,7 @@ import importlib
 gc.disable()
 
 #: What runs a recipe; then torch, with what it does not import itself, but by the first
-#: export, draft export or save.
+#: export, draft export, save or conversion.
 MODULES = (
     "_ext.run.child",
     "_ext.show.pictures",
@@ -24,6 +24,9 @@ MODULES = (
     "torch.export._trace",
     "torch.export._draft_export",
     "torch.utils.serialization.config",
+    "sympy.tensor.tensor",
+    "torch.onnx._internal.exporter._core",
+    "onnxscript.function_libs.torch_lib.ops",
 )
 
 
