@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 #: Seconds that a script may take.
 LIMIT = 300
 
+#: Inductor compiles in the process, without headers that are compiled beforehand, and
+#: without trying out what the processor has: both take seconds.
+QUICKLY = {
+    "compile_threads": 1,
+    "cpp.vec_isa_ok": False,
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+    "aot_inductor.precompile_headers": False,
+}
+
 
 def start_server() -> None:
     """Start the process that others are forked from."""
@@ -73,6 +82,9 @@ def _run(script: Path, folder: Path) -> None:
         write_to(script.with_name(name), number)
     os.chdir(folder)
     warnings.simplefilter("ignore")
+    from torch._inductor import config  # noqa: PLC0415 (the tests do without torch)
+
+    config.patch(QUICKLY).__enter__()
     sys.argv = [str(script)]
     runpy.run_path(str(script), run_name="__main__")
 

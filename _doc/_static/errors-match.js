@@ -775,6 +775,9 @@
     return { ...index, byName, byId, forms: forms(index) };
   }
 
+  // Such as view_as_complex: if few recipes have it, it says more than a word.
+  const TELLING = /^(?=.{7})\w*[a-z]_[a-z]\w*$/;
+
   /* Prepare the texts to rank, and where each term is: only once something is ranked. */
   function prepareRanks(index) {
     const { recipes } = index;
@@ -808,9 +811,10 @@
         having.get(term).add(recipe);
       }
     }
+    const isName = (term) => TELLING.test(term) && having.get(term)?.size <= 4;
     const weight = (term) =>
       Math.log(1 + recipes.length / (having.get(term)?.size ?? 1)) *
-      (term.includes(" ") ? 1 : 0.5);
+      (isName(term) ? 1.5 : term.includes(" ") ? 1 : 0.5);
     const places = new Map();
     for (const text of texts) {
       text.weight = 0;
@@ -820,7 +824,7 @@
         places.get(term).push(text);
       }
     }
-    return { weight, places };
+    return { weight, places, isName };
   }
 
   // What stands below any error; it says nothing of the cause.
@@ -837,17 +841,19 @@
 
   /* Rank the recipes for a text: a list of {recipe, message, score, whole}. */
   function rank(index, query) {
-    const { weight: weightOfTerm, places } = (index.ranks ??= prepareRanks(index));
+    const { weight: weightOfTerm, places, isName } = (index.ranks ??= prepareRanks(index));
     const parts = read(query).filter(({ kind }) => kind !== "frames");
     const said = parts.map(({ type, text }) => `${type} ${text}`).join("\n");
     const text = shortest(said.replace(ADVICE, ""));
     const shared = new Map();
+    const named = new Set();
     let all = 0;
     for (const term of terms(text)) {
       const weight = weightOfTerm(term);
       all += weight;
       for (const place of places.get(term) ?? []) {
         shared.set(place, (shared.get(place) ?? 0) + weight);
+        if (isName(term)) named.add(place.recipe);
       }
     }
     const answers = new Map();
@@ -872,7 +878,8 @@
           score >= 21 ||
           (score >= 13 && whole >= 0.75) ||
           (score >= 6 && whole >= 0.9) ||
-          (isOfExport && score >= 5 && whole >= 0.1);
+          (isOfExport && score >= 5 && whole >= 0.1) ||
+          (named.has(recipe) && score >= 3);
         return { recipe: index.recipes[recipe], message, score, whole, close, place };
       })
       .sort((a, b) => b.score - a.score);

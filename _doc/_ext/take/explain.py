@@ -1192,6 +1192,9 @@ class Place:
         self.weight = 0.0
 
 
+_NAME = re.compile(r"(?=.{7})\w*[a-z]_[a-z]\w*\Z")
+
+
 class Ranks:
     """The texts of an index to compare with, and where each word is."""
 
@@ -1212,7 +1215,11 @@ class Ranks:
     def weight(self, term: str) -> float:
         """Return what a word or a pair weighs: more if few recipes have it."""
         some = math.log(1 + self.recipes / self.having.get(term, 1))
-        return some * (1 if " " in term else 0.5)
+        return some * (1.5 if self.is_name(term) else 1 if " " in term else 0.5)
+
+    def is_name(self, term: str) -> bool:
+        """Tell whether it is a name, such as view_as_complex, that few recipes have."""
+        return bool(_NAME.match(term)) and 0 < self.having.get(term, 0) <= 4  # noqa: PLR2004
 
 
 def _places(raw: dict[str, Any]) -> Iterator[Place]:
@@ -1258,6 +1265,8 @@ class Rank:
         How much of the message, or of the text, is shared.
     place
         The message.
+    is_named
+        Whether a name is shared that few recipes have.
     """
 
     number: int
@@ -1265,6 +1274,7 @@ class Rank:
     more: float = 0
     whole: float = 0
     place: Place | None = None
+    is_named: bool = False
 
     @property
     def score(self) -> float:
@@ -1278,6 +1288,7 @@ class Rank:
             or (self.score >= 13 and self.whole >= 0.75)  # noqa: PLR2004
             or (self.score >= 6 and self.whole >= 0.9)  # noqa: PLR2004
             or (speaks and self.score >= 5 and self.whole >= 0.1)  # noqa: PLR2004
+            or (self.is_named and self.score >= 3)  # noqa: PLR2004
         )
 
     def add(self, place: Place, weight: float, total: float) -> None:
@@ -1297,14 +1308,18 @@ def rank(index: Index, query: str) -> list[Rank]:
     text = _shortest(_ADVICE.sub("", said))
     ranks, total = index.ranks, 0.0
     shared: dict[Place, float] = {}
+    named: set[int] = set()
     for term in _terms(text):
         weight = ranks.weight(term)
         total += weight
         for place in ranks.places.get(term, ()):
             shared[place] = shared.get(place, 0) + weight
+            if ranks.is_name(term):
+                named.add(place.recipe)
     found: dict[int, Rank] = {}
     for place, weight in shared.items():
-        one = found.setdefault(place.recipe, Rank(place.recipe))
+        is_named = place.recipe in named
+        one = found.setdefault(place.recipe, Rank(place.recipe, is_named=is_named))
         one.add(place, weight, total)
     return sorted(found.values(), key=lambda one: -one.score)
 
