@@ -1192,7 +1192,7 @@ class Place:
         self.weight = 0.0
 
 
-_NAME = re.compile(r"(?=.{7})\w*[a-z]_[a-z]\w*\Z")
+_TELLING = js(r"^(?=.{7})\w*[a-z]_[a-z]\w*$")
 
 
 class Ranks:
@@ -1219,7 +1219,7 @@ class Ranks:
 
     def is_name(self, term: str) -> bool:
         """Tell whether it is a name, such as view_as_complex, that few recipes have."""
-        return bool(_NAME.match(term)) and 0 < self.having.get(term, 0) <= 4  # noqa: PLR2004
+        return bool(_TELLING.search(term)) and 0 < self.having.get(term, 0) <= 4  # noqa: PLR2004
 
 
 def _places(raw: dict[str, Any]) -> Iterator[Place]:
