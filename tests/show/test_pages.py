@@ -39,8 +39,19 @@ MANY = (
     ".error-list li:nth-child(n+3)",
     ".error-list ~ .error-list",
     ".gallery-topic .recipe-card:nth-child(n+4)",
+    ".literal > .pre ~ .pre",
 )
-REMOVE = "(many) => document.querySelectorAll(many).forEach((one) => one.remove())"
+#: Of the words of code, one of each color is left in each kind of block.
+REMOVE = """(many) => {
+  document.querySelectorAll(many).forEach((one) => one.remove());
+  const seen = new Set();
+  for (const word of document.querySelectorAll(".highlight span[class]")) {
+    const block = word.closest("div[class*=highlight-]");
+    const kind = `${word.className} in ${block?.className}`;
+    if (seen.has(kind)) word.remove();
+    seen.add(kind);
+  }
+}"""
 ONLY = {"resultTypes": ["violations"]}
 #: The dark theme differs from the light one in nothing but colors.
 COLORS = {**ONLY, "runOnly": ["color-contrast", "link-in-text-block"]}
