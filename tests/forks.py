@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _ext.run import settings
+from scripts import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,10 +71,6 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess:
             raise subprocess.TimeoutExpired(code, LIMIT)
         stdout, stderr = (Path(own, name).read_text("utf-8") for name in STREAMS)
     return subprocess.CompletedProcess(code, process.exitcode, stdout, stderr)
-
-
-#: The files that have what a script printed.
-STREAMS = ("stdout", "stderr")
 
 
 def _run(script: Path, folder: Path) -> None:

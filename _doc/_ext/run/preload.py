@@ -15,7 +15,7 @@ import importlib
 gc.disable()
 
 #: What runs a recipe; then torch, with what it does not import itself, but by the first
-#: export, draft export, save or conversion.
+#: export, draft export, save or conversion: that to ONNX takes 1.0 s instead of 1.4.
 MODULES = (
     "_ext.run.child",
     "_ext.show.pictures",
