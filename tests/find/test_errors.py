@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 
-import fastjsonschema  # nbformat brings it along
+import jsonschema  # nbformat brings it along
 import pytest
 from conftest import RECIPES, ROOT, needs_chromium, soup
 
@@ -355,15 +355,18 @@ def test_index_of_all_messages(html, index):
 def test_schema(html, index):
     """The index is what the schema beside it says; what is not there is wrong."""
     schema = json.loads((html / "errors.schema.json").read_text("utf-8"))
-    check = fastjsonschema.compile(schema)
-    assert check(index) == index
-    assert check({**index, "site": "https://cookbook.example/"})
+    check = jsonschema.Draft202012Validator(schema)
+    check.check_schema(schema)
+    assert [error.message for error in check.iter_errors(index)] == []
+    short = {**index, "recipes": index["recipes"][:1], "templates": []}
+    assert check.is_valid({**short, "site": "https://cookbook.example/"})
+    entry = index["templates"][0]
     for wrong in (
-        {**index, "format": 3},
-        {**index, "more": 1},
-        {**index, "recipes": [{**index["recipes"][0], "id": "14"}]},
-        {**index, "recipes": [{**index["recipes"][0], "answer": {}}]},
-        {**index, "templates": [{**index["templates"][0], "texts": [["x"]]}]},
+        {**short, "format": 3},
+        {**short, "more": 1},
+        {**short, "recipes": [{**index["recipes"][0], "id": "14"}]},
+        {**short, "recipes": [{**index["recipes"][0], "answer": {}}]},
+        {**short, "templates": [{**entry, "texts": [["x"]]}]},
+        {**short, "templates": [{**entry, "texts": [["x", 1, None, None]]}]},
     ):
-        with pytest.raises(fastjsonschema.JsonSchemaValueException):
-            check(wrong)
+        assert not check.is_valid(wrong)
