@@ -851,10 +851,9 @@
     for (const term of terms(text)) {
       const weight = weightOfTerm(term);
       all += weight;
-      for (const place of places.get(term) ?? []) {
-        shared.set(place, (shared.get(place) ?? 0) + weight);
-        if (isName(term)) named.add(place.recipe);
-      }
+      const having = places.get(term) ?? [];
+      for (const place of having) shared.set(place, (shared.get(place) ?? 0) + weight);
+      if (isName(term)) for (const place of having) named.add(place.recipe);
     }
     const answers = new Map();
     for (const [place, weight] of shared) {

@@ -1310,12 +1310,12 @@ def rank(index: Index, query: str) -> list[Rank]:
     shared: dict[Place, float] = {}
     named: set[int] = set()
     for term in _terms(text):
-        weight = ranks.weight(term)
+        weight, places = ranks.weight(term), ranks.places.get(term, ())
         total += weight
-        for place in ranks.places.get(term, ()):
+        for place in places:
             shared[place] = shared.get(place, 0) + weight
-            if ranks.is_name(term):
-                named.add(place.recipe)
+        if ranks.is_name(term):
+            named |= {place.recipe for place in places}
     found: dict[int, Rank] = {}
     for place, weight in shared.items():
         is_named = place.recipe in named
