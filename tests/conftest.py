@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import http.server
 import json
 import os
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
+
+# A parsed page has many objects, and a collection finds none that is to go: two fifths
+# of the time of parsing.
+gc.set_threshold(100_000)
 
 #: The tests that run recipes or problems.
 RUNNING = {"test_recipes.py", "test_problems.py"}
@@ -202,9 +207,9 @@ def html(once) -> Path:
     return folder
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache
 def soup(path: Path) -> BeautifulSoup:
-    """Parse a page; tests that look at one after the other share it."""
+    """Parse a page of the site, once in a process: no test may change what it gets."""
     return BeautifulSoup(path.read_text("utf-8"), "html.parser")
 
 

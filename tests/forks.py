@@ -34,6 +34,7 @@ QUICKLY = {
     "cpp.vec_isa_ok": False,
     "aot_inductor.compile_wrapper_opt_level": "O0",
     "aot_inductor.precompile_headers": False,
+    "cpp_cache_precompile_headers": False,
 }
 
 
@@ -79,11 +80,16 @@ def _run(script: Path, folder: Path) -> None:
         write_to(script.with_name(name), number)
     os.chdir(folder)
     warnings.simplefilter("ignore")
+    compile_quickly()
+    sys.argv = [str(script)]
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def compile_quickly() -> None:
+    """Let Inductor compile quickly in this process."""
     from torch._inductor import config  # noqa: PLC0415 (the tests do without torch)
 
     config.patch(QUICKLY).__enter__()
-    sys.argv = [str(script)]
-    runpy.run_path(str(script), run_name="__main__")
 
 
 def write_to(path: Path, *streams: int) -> None:

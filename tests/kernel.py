@@ -1,7 +1,8 @@
 """A notebook's kernel, in a process that is forked from one that has imported torch.
 
-It differs from the kernel that Jupyter starts in nothing else. ``test_recipes.py``
-executes the notebooks in it.
+It differs from the kernel that Jupyter starts in nothing else, but that Inductor
+compiles quickly: as the recipes do it where their pages do not show it.
+``test_recipes.py`` executes the notebooks in it.
 """
 
 from __future__ import annotations
@@ -63,5 +64,6 @@ def _main(folder: Path, own: Path) -> None:
     # A kernel that believes to be tested does not show what compiled code prints.
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     tempfile.tempdir = None
+    forks.compile_quickly()
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"
     kernelapp.launch_new_instance(argv=["-f", str(own / "kernel.json"), parent])

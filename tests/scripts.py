@@ -22,6 +22,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: What the first export and the first conversion to ONNX import, where it is there.
+MODULES = (
+    "torch.export._trace",
+    "sympy.tensor.tensor",
+    "torch.onnx._internal.exporter._core",
+    "onnxscript.function_libs.torch_lib.ops",
+)
+
 #: The files that have what a script printed.
 STREAMS = ("stdout", "stderr")
 
@@ -91,9 +99,9 @@ def _run(job: dict) -> None:
 
 if __name__ == "__main__":
     gc.disable()  # as in _ext/run/preload.py
-    with contextlib.suppress(ImportError):
-        importlib.import_module("torch.export._trace")
-        importlib.import_module("sympy.tensor.tensor")
+    for module in MODULES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     gc.freeze()
     gc.enable()
     for job in _jobs():

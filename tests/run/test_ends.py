@@ -53,14 +53,15 @@ def test_signal(make_site, tmp_path, number):
     assert not list(tmp_path.glob("recipe-*"))
 
 
-def test_kill(make_site):
+def test_kill(make_site, tmp_path):
     """A build that is killed keeps the recipes that were finished, whole."""
-    site = make_site("plot_export", "plot_hangs")
-    with start(site, "-D", "record_transcripts=1") as build:
+    site, held = make_site("plot_export", "plot_waits"), str(tmp_path / "held")
+    options = ["-D", "record_transcripts=1"]
+    with start(site, *options, HELD_BY_A_RECIPE=held) as build:
         wanted = "_doc/transcripts/*/plot_export.json"  # the last that is written
         wait_for(lambda: list(site.folder.glob(wanted)))
         os.killpg(build.pid, signal.SIGKILL)
-    site.recipe("plot_hangs").unlink()
+    site.recipe("plot_waits").unlink()
     site.record()
     assert site.returncode == 0, site.log
     assert site.executed() == 0

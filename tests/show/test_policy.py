@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from _ext.show import policy
 from conftest import needs_chromium
@@ -34,29 +36,52 @@ addEventListener("securitypolicyviolation", (event) => {
 """
 
 
-@pytest.fixture(params=["served", "from a disk"])
-def visit(request, browser, html, serve):
-    """Return a function that opens a page; all that it asks for is in ``asked``."""
-    root = serve(html) if request.param == "served" else f"{html.as_uri()}/"
+@pytest.fixture(scope="module", params=["served", "from a disk"])
+def root(request, html, serve):
+    """Return the address of the site."""
+    return serve(html) if request.param == "served" else f"{html.as_uri()}/"
+
+
+@pytest.fixture
+def context(browser):
+    """Return a window in which pages note what the policy forbids."""
+    with _window(browser) as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
+def tabs(browser, root):
+    """Open each page in a tab of one window, and wait for what comes late."""
+    with _window(browser) as context:
+        tabs = {path: _open(context, f"{root}{path}") for path in PAGES}
+        tabs[RECIPE].wait_for_timeout(LATE)
+        yield tabs
+
+
+@contextlib.contextmanager
+def _window(browser):
     context = browser.new_context(reduced_motion="reduce")
     context.add_init_script(LISTEN)
+    yield context
+    context.close()
+
+
+def _open(context, address):
+    """Open a page; all that it asks for is in ``asked``, what goes wrong elsewhere."""
     page = context.new_page()
     page.asked, page.troubles = [], []
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("console", lambda said: _note(said, page.troubles))
     page.on("pageerror", lambda error: page.troubles.append(str(error)))
     page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
+    page.goto(address)
+    return page
 
-    def visit(path):
-        page.goto(f"{root}{path}")
-        page.wait_for_timeout(LATE)
-        return page
 
-    yield visit
+def _wrong(page, root):
+    """Return what was forbidden, went wrong or was asked of another host."""
     strangers = [url for url in page.asked if not url.startswith((root, "data:"))]
-    violations = page.evaluate("violations")
-    context.close()
-    assert (violations, page.troubles, strangers) == ([], [], [])
+    return [*page.evaluate("violations"), *page.troubles, *strangers]
 
 
 def _note(said, troubles):
@@ -77,33 +102,35 @@ def test_strangers_are_taken_out():
 
 @needs_chromium
 @pytest.mark.parametrize("path", PAGES)
-def test_nothing_is_forbidden_or_foreign(visit, path):
+def test_nothing_is_forbidden_or_foreign(tabs, root, path):
     """A page needs nothing that the policy forbids, and asks no other host."""
-    page = visit(path)
+    page = tabs[path]
     assert page.locator("article").count() == 1
     assert len(page.asked) > 5
     sheets = "[...document.querySelectorAll('link[rel=stylesheet], head style')]"
     assert page.evaluate(f"{sheets}.filter(each => !each.sheet).length") == 0
+    assert _wrong(page, root) == []
 
 
 @needs_chromium
-def test_all_works_under_it(visit):
+def test_all_works_under_it(context, root):
     """Theme, release picker and copy buttons work."""
-    page = visit(RECIPE)
+    page = _open(context, f"{root}{RECIPE}")
     page.locator(".theme-toggle-content .theme-toggle").click()
     assert page.locator("body").get_attribute("data-theme") != "auto"
     page.locator("#release-choice").select_option("2.8")
     assert page.locator("html").get_attribute("data-torch") == "2.8"
     assert page.locator("button.copybtn").count() > 3
+    assert _wrong(page, root) == []
 
 
 @needs_chromium
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_theme_is_there_at_first(visit, theme):
+def test_theme_is_there_at_first(context, root, theme):
     """The theme that a reader chose is there before the rest of the page."""
-    page = visit(RECIPE)
+    page = _open(context, f"{root}{RECIPE}")
     page.evaluate(f"localStorage.setItem('theme', '{theme}')")
-    page.context.add_init_script("""
+    context.add_init_script("""
       new MutationObserver((_, observer) => {
         if (!document.querySelector(".page")) return;
         globalThis.early = document.body.dataset.theme;
@@ -112,6 +139,7 @@ def test_theme_is_there_at_first(visit, theme):
     """)
     page.reload()
     assert page.evaluate("early") == theme
+    assert _wrong(page, root) == []
 
 
 @needs_chromium

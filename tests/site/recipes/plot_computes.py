@@ -5,7 +5,7 @@ Compute for too long
 It never ends, and is busy.
 """
 
-# sphinx_gallery_time_limit = 2
+# sphinx_gallery_time_limit = 0.5
 
 # %%
 # It counts.

@@ -5,7 +5,7 @@ Hang
 It never ends.
 """
 
-# sphinx_gallery_time_limit = 1
+# sphinx_gallery_time_limit = 0.3
 
 import time
 
