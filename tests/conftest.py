@@ -214,6 +214,31 @@ def soup(path: Path) -> BeautifulSoup:
 
 
 @pytest.fixture(scope="session")
+def pair(once, make_site) -> Site:
+    """Build a site of two recipes, in which all is current; no test may change it."""
+
+    def build(folder: Path) -> tuple[str, int, str]:
+        site = make_site("plot_export", "plot_unicode", folder=folder).record()
+        site.build()  # shows the running times that the first one recorded
+        return str(folder), site.returncode, site.log
+
+    folder, returncode, log = once("pair", build)
+    assert returncode == 0, log
+    return Site(Path(folder), returncode, log)
+
+
+@pytest.fixture(scope="session")
+def copy_pair(pair, tmp_path_factory) -> Callable[[], Site]:
+    """Return a function that copies that site, with the times of its files."""
+
+    def copy() -> Site:
+        folder = tmp_path_factory.mktemp("pair")
+        return Site(shutil.copytree(pair.folder, folder, dirs_exist_ok=True))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
 def recorded(once, make_site) -> Site:
     """Build a site with the transcripts of six releases, of which five are made up.
 

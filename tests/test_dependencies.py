@@ -13,11 +13,21 @@ from conftest import Site
 from sphinx.config import Config
 
 
-@pytest.fixture
-def site(recorded, tmp_path):
+@pytest.fixture(scope="module")
+def built(recorded, tmp_path_factory):
     """Copy the site with several releases, as it is, and build the copy."""
-    shutil.copytree(recorded.folder, tmp_path, dirs_exist_ok=True)
-    return Site(tmp_path).build()
+    folder = tmp_path_factory.mktemp("built")
+    shutil.copytree(recorded.folder, folder, dirs_exist_ok=True)
+    return Site(folder).build()
+
+
+@pytest.fixture
+def site(built, tmp_path):
+    """Return that site, and put it back as it was afterwards, times included."""
+    kept = shutil.copytree(built.folder, tmp_path / "kept")
+    yield built
+    shutil.rmtree(built.folder)
+    kept.rename(built.folder)
 
 
 def edit(site, old, new):

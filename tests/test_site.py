@@ -210,9 +210,9 @@ def test_recipe_is_listed_under_its_functions(html):
         assert {n for n in NAMES if call.search(_text(n))} <= listed, name
 
 
-def test_pattern_without_a_function(make_site):
+def test_pattern_without_a_function(copy_pair):
     """A line that fits no function of a recipe is an error that names it."""
-    site = make_site("plot_export")
+    site = copy_pair()
     page = site.folder / "_doc/functions.rst"
     page.write_text(f"{page.read_text('utf-8')}   torch.nowhere\n", "utf-8")
     site.build()

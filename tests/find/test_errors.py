@@ -18,8 +18,8 @@ pytestmark = needs_chromium
 #: wrong answer that is called an exact match, and how many one that is called the most
 #: frequent cause of a message, at the most. The matching was worked on with the first
 #: two, which keep what was reached. The last was asked once, when that was done, and
-#: says what to expect of a new error: its figures stay as they were, though some of what
-#: it missed was mended then.
+#: says what to expect of a new error: its figures stay as they were, though some of
+#: what it missed was mended then.
 FIGURES = {
     "real_errors": (61, 60, 60, 0, 0),
     "errors_tuned": (483, 450, 464, 2, 15),

@@ -278,9 +278,9 @@ def test_without_javascript(browser, html):
     context.close()
 
 
-def test_index_is_made_when_pages_change(make_site):
+def test_index_is_made_when_pages_change(copy_pair):
     """A build that changes no page leaves the index; another page makes it anew."""
-    site = make_site("plot_export", "plot_unicode").record().build()
+    site = copy_pair().build()
     path = site.folder / "html/_static/search-index.js"
     before = path.read_text("utf-8"), path.stat().st_mtime_ns
     site.build()

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from _ext import gallery
 from _ext.run import cache
-from conftest import ROOT, Site
-
-NAMES = ["plot_export", "plot_unicode"]
-
-
-@pytest.fixture(scope="module")
-def built(make_site):
-    """Build a site whose outputs are all current."""
-    site = make_site(*NAMES).record()
-    assert site.returncode == 0, site.log
-    assert site.executed() == len(NAMES)
-    return site
+from conftest import ROOT
 
 
 @pytest.fixture
-def site(built, tmp_path):
-    """Copy that site."""
-    shutil.copytree(built.folder, tmp_path, dirs_exist_ok=True)
-    return Site(tmp_path)
+def site(copy_pair):
+    """Return a site whose outputs are all current."""
+    return copy_pair()
 
 
 def test_nothing_changed(site):

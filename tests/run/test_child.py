@@ -11,11 +11,12 @@ import pytest
 from conftest import ROOT
 
 #: Runs code as that of a recipe, with a limit, how much more it has by the clock, and
-#: a file for what is left.
+#: a file for what is left. Compiled code that goes on has little more.
 PROCESS = """
 import sys
 from _ext.run import child
 code, limit, child.PATIENCE = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+child.ALARM_GRACE = 0.2
 with open(sys.argv[4], "w") as dump:
     child._set_limits("plot_x.py", limit, dump)
     exec(compile(code, "plot_x.py", "exec"))

@@ -16,8 +16,10 @@ BAD = {
         "recipes/plot_hangs.py did not finish: it was still running at line 16 after "
         "3 s and was ended, with less than 0.3 s of CPU time: it waits for something."
     ),
-    "plot_computes": "recipes/plot_computes.py did not finish: it had taken 0.5 s of CPU "
-    "time at line 13 and was ended.",
+    "plot_computes": (
+        "recipes/plot_computes.py did not finish: it had taken 0.5 s of CPU time at "
+        "line 13 and was ended."
+    ),
     "plot_exits": "recipes/plot_exits.py did not finish: its process ended by itself "
     "with exit status 3",
     "plot_crashes": "recipes/plot_crashes.py did not finish: its process was ended by "

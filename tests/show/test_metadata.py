@@ -18,24 +18,24 @@ DATED = "2024-05-06"
 
 
 @pytest.fixture(scope="module")
-def without(make_site):
-    """Build a site without an address, outside of any repository."""
-    return make_site("plot_export").record().build()
+def without(pair):
+    """Return a site without an address, outside of any repository."""
+    return pair
 
 
 @pytest.fixture(scope="module")
-def addressed(make_site):
+def addressed(copy_pair):
     """Build a site with addresses, and its recipes in a repository."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ADDRESS.items():
             patch.setenv(name, value)
         for name in ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"):
             patch.setenv(name, f"{DATED}T12:00:00+00:00")
-        site = make_site("plot_export")
+        site = copy_pair()
         for command in ("init -q", "add recipes", "commit -qm Recipes"):
             git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
             subprocess.run([*git, *command.split()], check=True, cwd=site.folder)
-        return site.record().build()
+        return site.build()
 
 
 def soup(site, path):
@@ -200,9 +200,9 @@ def test_published_pages_stay(html):
 
 
 @needs_chromium
-def test_old_link_leads_to_the_page(make_site, browser, serve):
+def test_old_link_leads_to_the_page(copy_pair, browser, serve):
     """A renamed recipe is found at its old address, without a script."""
-    site = make_site("plot_export").record()
+    site = copy_pair()
     shutil.copytree(ROOT / "_doc/_templates", site.folder / "_doc/_templates")
     site.build("-D", "redirects.auto_recipes/plot_old=plot_export.html")
     assert site.returncode == 0, site.log

@@ -6,7 +6,6 @@ import ast
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -165,17 +164,16 @@ def test_zips_of_all(html, kind, suffix):
 
 
 def test_installation_needs_no_network(html, tmp_path):
-    """In the environment of the site the first cell, uncommented, finds all installed.
+    """In the environment of the site the first cells, uncommented, find all installed.
 
-    pip runs without an index, once for each set of requirements.
+    pip runs without an index, once for all that is required anywhere.
     """
-    cells = {notebook_of(html, path.stem).cells[2].source for path in RECIPES}
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell(source.removeprefix("# "))
-            for source in sorted(cells)
-        ]
-    )
+    start = "# %pip install --quiet "
+    cells = [notebook_of(html, path.stem).cells[2].source for path in RECIPES]
+    assert all(source.startswith(start) for source in cells)
+    needed = {each for source in cells for each in source.removeprefix(start).split()}
+    source = f"{start}{' '.join(sorted(needed))}".removeprefix("# ")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     nbformat.write(notebook, tmp_path / "install.ipynb")
     keep = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
     own = dict.fromkeys((*keep, "JUPYTER_RUNTIME_DIR", "TMPDIR"), str(tmp_path))
@@ -227,20 +225,10 @@ def test_nothing_required(site):
     assert code(notebook)[1].outputs[0].text == "a       b\n\n  c\n"
 
 
-@pytest.fixture(scope="module")
-def built(make_site):
-    """Build a site in which all is current."""
-    # The second build shows the recorded running times.
-    site = make_site("plot_export", "plot_unicode").record().build()
-    assert site.returncode == 0, site.log
-    return site
-
-
 @pytest.fixture
-def current(built, tmp_path):
-    """Copy that site, with the times of its files."""
-    shutil.copytree(built.folder, tmp_path, dirs_exist_ok=True)
-    return Site(tmp_path)
+def current(copy_pair):
+    """Return a site in which all is current."""
+    return copy_pair()
 
 
 def written(site: Site) -> dict[str, int]:
@@ -278,7 +266,7 @@ def test_changed_settings_reach_current_downloads(current):
     assert f"{BASE}auto_recipes/plot_export.html" in files["README.md"].decode()
 
 
-def test_two_builds_write_the_same_bytes(built, make_site):
+def test_two_builds_write_the_same_bytes(pair, make_site):
     """The downloads of a site that is built again from nothing are the same."""
     again = make_site("plot_export", "plot_unicode")
     again.record()
@@ -290,8 +278,8 @@ def test_two_builds_write_the_same_bytes(built, make_site):
             if name.startswith("_downloads/")
         }
 
-    assert len(downloads(built)) == 8
-    assert downloads(again) == downloads(built)
+    assert len(downloads(pair)) == 8
+    assert downloads(again) == downloads(pair)
 
 
 def test_date_of_the_zips(current, monkeypatch):

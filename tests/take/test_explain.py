@@ -131,13 +131,13 @@ def test_same_numbers():
 
 @needs_chromium
 def test_real_errors(box, index, raw):
-    """To each real error, plain and pasted in two ways, both say the same."""
+    """To each real error, plain and pasted in one of the ways, both say the same."""
     releases = ["", *raw["releases"]]
     cases = []
     for number, text in enumerate(real_errors()):
         ways = list(pasted(text).values())
-        some = [text, ways[number % len(ways)], ways[(number * 7 + 3) % len(ways)]]
-        cases += [[each, releases[number % len(releases)]] for each in some]
+        release = releases[number % len(releases)]
+        cases += [[text, release], [ways[number % len(ways)], release]]
     assert len(cases) > 600
     assert different(box, index, cases) == {}
 

@@ -93,9 +93,9 @@ def test_copy(html, browser, serve):
 
 
 @needs_chromium
-def test_outputs_and_prompts_are_not_copied(make_site, browser, serve):
+def test_outputs_and_prompts_are_not_copied(copy_pair, browser, serve):
     """Outputs have no button; prompts and what follows them stay behind."""
-    site = make_site("plot_export").record()
+    site = copy_pair()
     functions = site.folder / "_doc/functions.rst"
     blocks = ".. code-block:: pycon\n\n   >>> 1 + 1\n   2\n\n"
     blocks += ".. code-block:: console\n\n   $ make html\n   Done\n"
