@@ -22,7 +22,7 @@ from _ext.run import settings
 from scripts import STREAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: Seconds that a script may take.
 LIMIT = 300
@@ -38,10 +38,10 @@ QUICKLY = {
 }
 
 
-def start_server() -> None:
-    """Start the process that others are forked from."""
+def start_server(modules: Iterable[str]) -> None:
+    """Start the process that others are forked from, which imports these modules."""
     forkserver.set_forkserver_preload([__name__, "kernel", "_ext.run.preload"])
-    with settings.environment():
+    with settings.environment(modules):
         forkserver.ensure_running()
 
 

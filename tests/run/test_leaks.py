@@ -21,32 +21,39 @@ torch._inductor.config.pre_grad_custom_pass = Pair()
 """
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
+#: The imports of a recipe that uses it.
+IMPORTS = "import fractions\nimport torch\nimport package_of_others as p\n"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
     """Install the package where nothing else is."""
-    (tmp_path / "package_of_others.py").write_text(PACKAGE)
-    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "package_of_others.py").write_text(PACKAGE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
 
 
-@pytest.mark.usefixtures("package")
-def test_loading_a_package_is_no_leak():
+@pytest.fixture(scope="module")
+def loaded(package):
+    """Return what loading the package leaves."""
+    return leaks.of_imports(IMPORTS)
+
+
+def test_loading_a_package_is_no_leak(loaded):
     """What happens when it is loaded is named, as it would be of the recipe."""
-    found = leaks.of_imports("import torch\n\nfrom package_of_others import Pair\n")
-    assert {leak.partition(" changed")[0].partition(" in ")[0] for leak in found} == {
+    assert {leak.partition(" changed")[0].partition(" in ")[0] for leak in loaded} == {
         "leaves the configuration torch._dynamo.config.recompile_limit",
         "leaves the configuration torch._inductor.config.pre_grad_custom_pass",
         "registers package_of_others.Pair",
     }
-    assert not any("0x" in leak for leak in found)
+    assert not any("0x" in leak for leak in loaded)
 
 
-@pytest.mark.usefixtures("package")
-def test_calling_a_package_is_a_leak():
+def test_calling_a_package_is_a_leak(loaded):
     """Only imports run: what the recipe does with the package is not excused."""
-    source = "import fractions\nimport torch\nimport package_of_others as p\n"
-    assert leaks.of_imports(source + "p.register(fractions.Fraction)") == (
-        leaks.of_imports(source)
-    )
+    assert leaks.of_imports(f"{IMPORTS}p.register(fractions.Fraction)") == loaded
 
 
 @pytest.mark.usefixtures("package")

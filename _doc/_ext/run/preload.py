@@ -10,27 +10,18 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import os
+
+from _ext.run import settings
 
 # A collection finds nothing here, and it runs hundreds of times: a fifth of the time.
 gc.disable()
 
-#: What runs a recipe; then torch, with what it does not import itself, but by the first
-#: export, draft export, save or conversion: that to ONNX takes 1.0 s instead of 1.4.
-MODULES = (
-    "_ext.run.child",
-    "_ext.show.pictures",
-    "sphinx.cmd.build",
-    "torch",
-    "torch.export._trace",
-    "torch.export._draft_export",
-    "torch.utils.serialization.config",
-    "sympy.tensor.tensor",
-    "torch.onnx._internal.exporter._core",
-    "onnxscript.function_libs.torch_lib.ops",
-)
+#: What runs a recipe; then comes what ``recipe_preload`` says.
+MODULES = ("_ext.run.child", "_ext.show.pictures", "sphinx.cmd.build")
 
 
-for _module in MODULES:
+for _module in (*MODULES, *os.environ.pop(settings.PRELOAD, "").split()):
     with contextlib.suppress(ImportError):
         importlib.import_module(_module)
 

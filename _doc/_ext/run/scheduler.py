@@ -27,7 +27,7 @@ def _start_server(config: Config) -> None:
     if config.recipe_start_method != "forkserver":
         return
     forkserver.set_forkserver_preload(["_ext.run.preload"])
-    with settings.environment():
+    with settings.environment(config.recipe_preload):
         forkserver.ensure_running()
 
 
@@ -96,6 +96,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the extension to Sphinx."""
     app.setup_extension("_ext.noop")
     app.add_config_value("recipe_jobs", 0, "", int)
+    app.add_config_value("recipe_preload", [], "", list)
     app.add_config_value("recipe_time_limit", 120.0, "", (int, float))
     method = "forkserver" if sys.platform == "linux" else "spawn"
     app.add_config_value("recipe_start_method", method, "", str)

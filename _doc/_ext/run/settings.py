@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sphinx.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sphinx.application import Sphinx
     from sphinx.config import Config
@@ -25,14 +25,24 @@ PATIENCE = 10
 #: and beyond the one by the clock after which the process is killed: it has to start.
 ALARM_GRACE, GRACE = 2, 60
 
+#: What tells the fork server which modules to import: names, with spaces between them.
+PRELOAD = "RECIPE_PRELOAD"
+
 #: Seconds that a process has to end by itself when the recipe has.
 EXIT = 1
 
 
 @contextmanager
-def environment() -> Iterator[None]:
-    """Set the environment in which a recipe, or the fork server, is started."""
+def environment(preload: Iterable[str] = ()) -> Iterator[None]:
+    """Set the environment in which a recipe, or the fork server, is started.
+
+    Parameters
+    ----------
+    preload
+        The modules that the fork server imports.
+    """
     settings = {
+        PRELOAD: " ".join(preload),
         # The fork server of Python 3.11 ignores the sys.path that it is given:
         # https://github.com/python/cpython/blob/v3.11.7/Lib/multiprocessing/forkserver.py#L166
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
