@@ -34,24 +34,34 @@ RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
 # of the time of parsing.
 gc.set_threshold(100_000)
 
-#: The tests that run recipes or problems.
+#: The tests that run recipes or problems, and those that parse the pages of all.
 RUNNING = {"test_recipes.py", "test_problems.py"}
+PARSING = {
+    "test_downloads.py",
+    "test_ids.py",
+    "test_pictures.py",
+    "test_releases.py",
+    "test_site.py",
+    "test_twins.py",
+}
 
 
 class Scheduling(LoadScopeScheduling):
     """Keep the tests of a file in one process, which makes its sites once.
 
-    Those that run recipes share nothing and are divided; they come last, so that no
-    process is left with a long file while the others have ended. ``--dist loadgroup``
-    has no effect with pytest 9.2 and pytest-xdist 3.8, which names groups in an
-    attribute that pytest no longer reads. If a later version of pytest-xdist does not
-    ask ``_split_scope``, ``--dist loadfile`` in the Makefile is the next best.
+    Files that parse the pages of all recipes stay together. The tests that run recipes
+    share nothing and are divided; they come last, so that no process is left with a
+    long file while the others have ended. ``--dist loadgroup`` has no effect with
+    pytest 9.2 and pytest-xdist 3.8, which names groups in an attribute that pytest no
+    longer reads. If a later version of pytest-xdist does not ask ``_split_scope``,
+    ``--dist loadfile`` in the Makefile is the next best.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         """Return what has to stay in one process with a test."""
         file = nodeid.partition("::")[0]
-        return nodeid if file.rpartition("/")[2] in RUNNING else file
+        name = file.rpartition("/")[2]
+        return "pages" if name in PARSING else nodeid if name in RUNNING else file
 
 
 @pytest.hookimpl(optionalhook=True)

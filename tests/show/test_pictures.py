@@ -12,7 +12,7 @@ from _ext import recipe
 from _ext.show import layout, pictures, programs, svg
 from _ext.show.programs import Box, Line, Program
 from bs4 import BeautifulSoup
-from conftest import RECIPES, ROOT
+from conftest import RECIPES, ROOT, soup
 
 #: Warnings of torch, while it exports, are its own affair.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -281,9 +281,7 @@ def test_readers_text_is_no_markup():
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES])
 def test_pictures_of_a_recipe(name, html):
     """Each page has pictures, with words that say what they show, under its outputs."""
-    path = html / "auto_recipes" / f"{name}.html"
-    page = BeautifulSoup(path.read_text("utf-8"), "html.parser")
-    figures = page.select("details.program")
+    figures = soup(html / f"auto_recipes/{name}.html").select("details.program")
     text = (ROOT / f"recipes/{name}.py").read_text("utf-8")
     assert bool(figures) == recipe.applies(text)
     for figure in figures:

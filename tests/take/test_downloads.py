@@ -16,8 +16,7 @@ import pytest
 from _ext.recipe import applies, needed_torch
 from _ext.take.archives import UNASKED, requirements
 from _ext.take.notebooks import Links
-from bs4 import BeautifulSoup
-from conftest import RECIPES, ROOT, Site
+from conftest import RECIPES, ROOT, Site, soup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,9 +55,7 @@ def recipe(request, html):
 def test_notebook_shows_what_the_page_shows(recipe, html):
     """The outputs of the notebook are those of the page, each under the same code."""
     name, notebook = recipe
-    page = BeautifulSoup(
-        (html / f"auto_recipes/{name}.html").read_text("utf-8"), "html.parser"
-    )
+    page = soup(html / f"auto_recipes/{name}.html")
     expected = []
     for block in page.select("div.highlight-Python, div.sphx-glr-script-out"):
         lines = block.pre.text.strip("\n").splitlines()
