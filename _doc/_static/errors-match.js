@@ -669,7 +669,7 @@
   function find(index, text, release = "") {
     const found = read(text);
     const whole = shortest(text);
-    found.forEach((part) => (part.whole = whole));
+    found.forEach((part) => (part.whole = `${part.text}\n${whole}`));
     const parts = ordered(found);
     const all = parts.map((part) => ({ part, found: matches(index, part, release) }));
     const isRaised = parts.some((part) => part.kind === "exception");
@@ -678,7 +678,7 @@
       innermost(found.filter((one) => roleOf(one) === "answer")).map((one) => ({
         one,
         recipe: decided(one),
-        isCertain: mayBeCertain && !(isRaised && isMild(part)) && !isOpen(one),
+        isCertain: mayBeCertain && !(isRaised && isAside(one, part)) && !isOpen(one),
       })),
     );
     const hints = found
@@ -718,6 +718,11 @@
   const roleOf = ({ form }) => form.answer.role;
 
   const isMild = ({ kind }) => kind === "warning" || kind === "log";
+
+  /* Where something was raised, a warning is not the cause: known as one by the text
+     around it or, without that, by what says it. */
+  const isAside = (one, part) =>
+    isMild(part) || (part.kind === "text" && isMild(one.form));
 
   /* Order matches of one part: what stands inside of another comes first. */
   function innermost(found) {

@@ -334,7 +334,7 @@ class Part:
     lines, text
         What it says, before and after lines are folded.
     whole
-        All of the text.
+        What it says, and the beginning and the end of all of the text.
     """
 
     kind: str
@@ -448,7 +448,8 @@ def read(text: str) -> list[Part]:
         reader.read(line)
     parts = [*reader.parts, Part("frames", "", "", reader.frames)]
     for part in parts:
-        part.text, part.whole = _folded(part.lines), _shortest(text)
+        part.text = _folded(part.lines)
+        part.whole = f"{part.text}\n{_shortest(text)}"
     return [part for part in parts if part.text or part.type]
 
 
@@ -1073,7 +1074,7 @@ def find(index: Index, text: str, release: str = "") -> list[Answer]:
         (
             one,
             may_be_certain
-            and not (is_raised and part.kind in {"warning", "log"})
+            and not (is_raised and _is_aside(one, part))
             and not _is_open(one),
         )
         for part, found in every
@@ -1096,6 +1097,15 @@ def find(index: Index, text: str, release: str = "") -> list[Answer]:
             for name in one.form.answer.get("also", ()):
                 answers.add(name, "also", one)
     return answers.list
+
+
+def _is_aside(one: Match, part: Part) -> bool:
+    """Tell whether a message is a warning: by the text around it, or by what says it.
+
+    Where something was raised, that is not the cause.
+    """
+    kinds = {part.kind, one.form.kind if part.kind == "text" else ""}
+    return bool(kinds & {"warning", "log"})
 
 
 def _role(one: Match) -> str:
