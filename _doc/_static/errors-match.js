@@ -720,9 +720,8 @@
   const isMild = ({ kind }) => kind === "warning" || kind === "log";
 
   /* Where something was raised, a warning is not the cause: known as one by the text
-     around it or, without that, by what says it. */
-  const isAside = (one, part) =>
-    isMild(part) || (part.kind === "text" && isMild(one.form));
+     around it, or by what says it. */
+  const isAside = (one, part) => isMild(part) || isMild(one.form);
 
   /* Order matches of one part: what stands inside of another comes first. */
   function innermost(found) {

@@ -1104,8 +1104,7 @@ def _is_aside(one: Match, part: Part) -> bool:
 
     Where something was raised, that is not the cause.
     """
-    kinds = {part.kind, one.form.kind if part.kind == "text" else ""}
-    return bool(kinds & {"warning", "log"})
+    return bool({part.kind, one.form.kind} & {"warning", "log"})
 
 
 def _role(one: Match) -> str:
