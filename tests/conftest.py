@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import http.server
@@ -25,10 +26,13 @@ from playwright import sync_api
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("plot_*.py"))
+
+#: What a process has imported that recipes are forked from.
+PRELOAD = runpy.run_path(str(ROOT / "conf.py"))["recipe_preload"]
 
 # A parsed page has many objects, and a collection finds none that is to go: two fifths
 # of the time of parsing.
@@ -157,6 +161,18 @@ class Site:
     def executed(self) -> int:
         """Return how many recipes the last build ran to their end."""
         return int(re.search(r"successfully executed (\d+) out of", self.log)[1])
+
+    @contextlib.contextmanager
+    def put_back(self, place: Path) -> Iterator[Site]:
+        """Give this site away, and put it back as it was, times included.
+
+        What it was is kept in ``place`` meanwhile. A copy elsewhere would have to be
+        built before it is current.
+        """
+        shutil.copytree(self.folder, place)
+        yield self
+        shutil.rmtree(self.folder)
+        place.rename(self.folder)
 
     def files(self) -> dict[str, bytes]:
         """Return what the build made for the reader, by path: not ``.buildinfo``."""
@@ -310,7 +326,7 @@ def _failing(record: dict) -> dict:
 @pytest.fixture(scope="session")
 def forkserver():
     """Start what kernels and problems are forked from."""
-    forks.start_server(runpy.run_path(str(ROOT / "conf.py"))["recipe_preload"])
+    forks.start_server(PRELOAD)
 
 
 CHROMIUM = shutil.which("chromium")

@@ -22,14 +22,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What the first export and the first conversion to ONNX import, where it is there.
-MODULES = (
-    "torch.export._trace",
-    "sympy.tensor.tensor",
-    "torch.onnx._internal.exporter._core",
-    "onnxscript.function_libs.torch_lib.ops",
-)
-
 #: The files that have what a script printed.
 STREAMS = ("stdout", "stderr")
 
@@ -43,11 +35,15 @@ class Server:
         The Python of an environment.
     environment
         The variables of its environment.
+    modules
+        What it imports, where it is there.
     """
 
-    def __init__(self, python: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, python: Path, environment: dict[str, str], modules: list[str]
+    ) -> None:
         self.process = subprocess.Popen(
-            [python, __file__],
+            [python, __file__, *modules],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -99,7 +95,7 @@ def _run(job: dict) -> None:
 
 if __name__ == "__main__":
     gc.disable()  # as in _ext/run/preload.py
-    for module in MODULES:
+    for module in sys.argv[1:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     gc.freeze()

@@ -23,11 +23,9 @@ def built(recorded, tmp_path_factory):
 
 @pytest.fixture
 def site(built, tmp_path):
-    """Return that site, and put it back as it was afterwards, times included."""
-    kept = shutil.copytree(built.folder, tmp_path / "kept")
-    yield built
-    shutil.rmtree(built.folder)
-    kept.rename(built.folder)
+    """Return that site, as it was."""
+    with built.put_back(tmp_path / "kept") as site:
+        yield site
 
 
 def edit(site, old, new):

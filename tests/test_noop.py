@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -24,11 +23,9 @@ def built(make_site):
 
 @pytest.fixture
 def site(built, tmp_path):
-    """Return that site, and put it back as it was afterwards, times included."""
-    kept = shutil.copytree(built.folder, tmp_path / "kept")
-    yield built
-    shutil.rmtree(built.folder)
-    kept.rename(built.folder)
+    """Return that site, as it was."""
+    with built.put_back(tmp_path / "kept") as site:
+        yield site
 
 
 def test_nothing_changed(site):
@@ -38,6 +35,11 @@ def test_nothing_changed(site):
     assert site.returncode == 0, site.log
     assert LOOKS not in site.log
     assert site.files() == before
+
+
+def test_another_folder(copy_pair):
+    """A site that was moved is looked at."""
+    assert LOOKS in copy_pair().build().log
 
 
 @pytest.mark.parametrize(

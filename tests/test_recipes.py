@@ -29,7 +29,7 @@ import scripts
 from _ext.files import digest
 from _ext.recipe import applies, missing_program, time_limit
 from _ext.run import cache
-from conftest import RECIPES, ROOT
+from conftest import PRELOAD, RECIPES, ROOT
 from ipykernel.compiler import get_file_name
 from packaging.requirements import Requirement
 
@@ -240,7 +240,8 @@ def run_script(environment):
         key = (taken.requirements, *variables.items())
         if key not in servers:
             python = environment(taken.requirements)
-            servers[key] = scripts.Server(python, clean_environment() | variables)
+            variables = clean_environment() | variables
+            servers[key] = scripts.Server(python, variables, PRELOAD)
         return servers[key].run(taken.folder / f"{taken.name}.py", taken.limit)
 
     yield run
