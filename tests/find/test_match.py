@@ -227,6 +227,7 @@ def test_the_whole_text_decides(ask):
     assert ask(known, text)[1] == "a"
     assert ask(known, f"Traceback (most recent call last):\n{frame}{text}")[1] == "b"
     assert ask(known, f"Export of nms\n\n{text}")[1] == "b"
+    assert ask(known, f"{LOG}{text} of nms\n{LOG}")[1] == "b"
 
 
 def test_without_a_usual_cause_only_a_rule_is_certain(ask):
@@ -270,6 +271,17 @@ def test_an_exception_outranks_a_warning(ask):
     assert ask(known, f"{error}\n{warning}")[:2] == ("certain", "b")
     assert ask(known, warning)[:2] == ("certain", "a")
     assert not ask(known, f"{warning}\nKeyError: 'x'")[0]
+
+
+def test_a_warning_that_is_not_marked_as_one(ask):
+    """What torch only warns of is no answer to an unknown exception, wherever it is."""
+    text = "the argument {} will be removed in the next release"
+    said, raised = text.format("x"), "KeyError: 'x'"
+    for kind, expected in (("warning", ""), ("log", ""), ("RuntimeError", "certain")):
+        known = index(template(text, "a", kind=kind))
+        assert ask(known, f"{said}\n{raised}")[0] == expected
+        assert ask(known, f"{raised} and no more\n{said}")[0] == expected
+        assert ask(known, said)[0] == "certain"
 
 
 def test_the_cause_outranks_what_it_caused(ask):
